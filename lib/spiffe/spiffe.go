@@ -1,0 +1,148 @@
+// Package spiffe parses SPIFFE IDs and reads them from certificates. It accepts
+// only what the SPIFFE-ID specification (SPIFFE-ID.md, section 2) allows, byte
+// for byte: nothing is decoded, folded or trimmed.
+package spiffe
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ID is a verified-syntax SPIFFE ID. The zero ID names nobody and equals no
+// parsed ID. IDs are comparable with ==.
+type ID struct {
+	raw    string
+	domain int // length of the trust domain, which starts after "spiffe://"
+}
+
+const (
+	scheme    = "spiffe://"
+	maxDomain = 255
+	maxID     = 2048 // bytes, SPIFFE-ID section 2.3
+)
+
+// Parse reads an ID such as spiffe://example.org/ns/shop/sa/cart.
+func Parse(s string) (ID, error) {
+	if len(s) > maxID {
+		return ID{}, fmt.Errorf("parse SPIFFE ID: %d bytes, at most %d are allowed", len(s), maxID)
+	}
+	rest, ok := strings.CutPrefix(s, scheme)
+	if !ok {
+		return ID{}, fmt.Errorf("parse SPIFFE ID %q: it does not start with spiffe://", s)
+	}
+	domain, path, hasPath := strings.Cut(rest, "/")
+	if err := checkDomain(domain); err != nil {
+		return ID{}, fmt.Errorf("parse SPIFFE ID %q: %w", s, err)
+	}
+	if hasPath {
+		for segment := range strings.SplitSeq(path, "/") {
+			if err := checkSegment(segment); err != nil {
+				return ID{}, fmt.Errorf("parse SPIFFE ID %q: %w", s, err)
+			}
+		}
+	}
+	return ID{raw: s, domain: len(domain)}, nil
+}
+
+// Workload returns spiffe://domain/ns/namespace/sa/account.
+func Workload(domain, namespace, account string) (ID, error) {
+	return Parse(scheme + domain + "/ns/" + namespace + "/sa/" + account)
+}
+
+// CheckTrustDomain says why a string is no trust domain name.
+func CheckTrustDomain(s string) error { return checkDomain(s) }
+
+func checkDomain(s string) error {
+	if s == "" {
+		return errors.New("the trust domain is empty")
+	}
+	if len(s) > maxDomain {
+		return fmt.Errorf("the trust domain has %d bytes, at most %d are allowed", len(s), maxDomain)
+	}
+	for i := range len(s) {
+		c := s[i]
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_' {
+			continue
+		}
+		return fmt.Errorf("the trust domain has the byte %q; only a-z, 0-9, dot, dash and underscore are allowed", c)
+	}
+	return nil
+}
+
+func checkSegment(s string) error {
+	switch s {
+	case "":
+		return errors.New("the path has an empty segment")
+	case ".", "..":
+		return fmt.Errorf("the path has the relative segment %q", s)
+	}
+	for i := range len(s) {
+		c := s[i]
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_' {
+			continue
+		}
+		return fmt.Errorf("the path has the byte %q; only letters, digits, dot, dash and underscore are allowed", c)
+	}
+	return nil
+}
+
+// String returns the ID as a URI, "" for the zero ID.
+func (id ID) String() string { return id.raw }
+
+// IsZero reports that the ID names nobody.
+func (id ID) IsZero() bool { return id.raw == "" }
+
+// TrustDomain returns the trust domain's name.
+func (id ID) TrustDomain() string {
+	if id.raw == "" {
+		return ""
+	}
+	return id.raw[len(scheme) : len(scheme)+id.domain]
+}
+
+// Path returns the path with its leading slash, or "".
+func (id ID) Path() string {
+	if id.raw == "" {
+		return ""
+	}
+	return id.raw[len(scheme)+id.domain:]
+}
+
+// Workload returns the namespace and the account of an ID of the form
+// /ns/NAMESPACE/sa/ACCOUNT; ok is false for any other path.
+func (id ID) Workload() (namespace, account string, ok bool) {
+	rest, ok := strings.CutPrefix(id.Path(), "/ns/")
+	if !ok {
+		return "", "", false
+	}
+	namespace, account, ok = strings.Cut(rest, "/sa/")
+	if !ok || strings.Contains(namespace, "/") || strings.Contains(account, "/") {
+		return "", "", false
+	}
+	return namespace, account, true
+}
+
+// FromCertificate returns the ID of an X.509-SVID leaf: exactly one URI name,
+// which is a SPIFFE ID with a path, and no CA (X509-SVID.md, sections 2 and 4).
+// It does not verify the certificate's chain.
+func FromCertificate(c *x509.Certificate) (ID, error) {
+	if len(c.URIs) != 1 {
+		return ID{}, fmt.Errorf("read SPIFFE ID: the certificate has %d URI names, exactly one is required", len(c.URIs))
+	}
+	if c.IsCA {
+		return ID{}, errors.New("read SPIFFE ID: the certificate is a CA")
+	}
+	if c.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
+		return ID{}, errors.New("read SPIFFE ID: the certificate may sign certificates")
+	}
+	id, err := Parse(c.URIs[0].String())
+	if err != nil {
+		return ID{}, err
+	}
+	if id.Path() == "" {
+		return ID{}, fmt.Errorf("read SPIFFE ID %q: it names a trust domain, not a workload", id)
+	}
+	return id, nil
+}
