@@ -1,5 +1,6 @@
 //go:build depsonly
 
+// Package deps keeps modules in go.mod that only scripts and coming packages need.
 package deps
 
 import (

@@ -1,0 +1,46 @@
+# Everything that a developer or CI runs, by name. `make help` lists it.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+TAGS    := grpcnotrace,disable_pgv
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: help build test check format vet staticcheck race vulnerabilities generate generated demo clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-zA-Z0-9_-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/leno and bin/leno-proxy
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/leno ./cmd/leno-proxy
+
+test: ## run every test, with the committed fuzz corpora
+	$(GO) test ./...
+
+check: format vet staticcheck race generated vulnerabilities ## all that a commit must pass
+	@echo 'check: passed'
+
+format: ## refuse source that gofmt would change
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-clean:"; echo "$$out"; exit 1; }
+
+vet: ## go vet
+	$(GO) vet ./...
+
+staticcheck: ## staticcheck, with staticcheck.conf
+	$(GO) tool staticcheck ./...
+
+race: ## every test under the race detector
+	$(GO) test -race ./...
+
+vulnerabilities: ## govulncheck; says so where its database cannot be reached
+	@sh tools/vulnerabilities.sh
+
+generate: ## regenerate all generated code (needs protoc)
+	sh tools/generate.sh
+
+generated: ## generated code equals a fresh generation
+	@sh tools/generated.sh
+
+demo: build ## a whole mesh on this machine
+	bin/leno demo
+
+clean: ## remove what was built
+	rm -rf bin
