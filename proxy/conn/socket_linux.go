@@ -21,14 +21,20 @@ type socket struct {
 	readReady func(fd uintptr) bool
 	ask       []byte
 	asking    bool
+	asked     int         // bytes of ask that the kernel took
+	askFrom   *buf.Buffer // where ask lies, given back once it is sent; may be nil
 	into      **buf.Buffer
 	bufs      *buf.Pool
 	readErr   error
+	peek      func(fd uintptr)
+	peeked    bool // the last peek found nothing
 
 	// Of the writing goroutine.
 	writeReady func(fd uintptr) bool
 	out        []byte
 	writeErr   error
+	trying     bool   // Write does not wait
+	rest       []byte // what Send left pending
 }
 
 func newSocket(nc net.Conn) *socket {
@@ -36,7 +42,7 @@ func newSocket(nc net.Conn) *socket {
 	if t, ok := nc.(*net.TCPConn); ok {
 		if raw, err := t.SyscallConn(); err == nil {
 			s.tcp, s.raw = t, raw
-			s.readReady, s.writeReady = s.onReadable, s.onWritable
+			s.readReady, s.writeReady, s.peek = s.onReadable, s.onWritable, s.onPeek
 		}
 	}
 	return s
@@ -48,7 +54,7 @@ func (s *socket) fill(ask []byte, into **buf.Buffer, bufs *buf.Pool) error {
 	if s.raw == nil {
 		return s.fillSlow(ask, into, bufs)
 	}
-	s.ask, s.asking = ask, len(ask) > 0
+	s.ask, s.asking, s.asked = ask, len(ask) > 0, 0
 	s.into, s.bufs, s.readErr = into, bufs, nil
 	err := s.raw.Read(s.readReady)
 	s.ask, s.into = nil, nil
@@ -69,11 +75,18 @@ func (s *socket) onReadable(fd uintptr) bool {
 			s.readErr = errno
 			return true
 		}
+		s.asked = n
 		if n < len(s.ask) {
-			if _, err := s.Write(s.ask[n:]); err != nil {
+			n, err := s.Write(s.ask[n:])
+			s.asked += n
+			if err != nil {
 				s.readErr = err
 				return true
 			}
+		}
+		if s.askFrom != nil {
+			s.bufs.Put(s.askFrom)
+			s.askFrom = nil
 		}
 		return false
 	}
@@ -106,7 +119,9 @@ func (s *socket) onReadable(fd uintptr) bool {
 
 func (s *socket) fillSlow(ask []byte, into **buf.Buffer, bufs *buf.Pool) error {
 	if len(ask) > 0 {
-		if _, err := s.nc.Write(ask); err != nil {
+		n, err := s.nc.Write(ask)
+		s.asked = n
+		if err != nil {
 			return err
 		}
 	}
@@ -148,7 +163,7 @@ func (s *socket) onWritable(fd uintptr) bool {
 	for len(s.out) > 0 {
 		n, errno := send(fd, s.out)
 		if errno == syscall.EAGAIN {
-			return false
+			return s.trying
 		}
 		if errno != 0 {
 			s.writeErr = errno
@@ -169,8 +184,12 @@ func (s *socket) closeWrite() error {
 // recv and send never block. RawSyscall does not tell the scheduler, which is
 // right for calls that cannot wait.
 func recv(fd uintptr, p []byte) (int, syscall.Errno) {
+	return recvFlags(fd, p, syscall.MSG_DONTWAIT)
+}
+
+func recvFlags(fd uintptr, p []byte, flags uintptr) (int, syscall.Errno) {
 	for {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), syscall.MSG_DONTWAIT, 0, 0)
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), flags, 0, 0)
 		if errno != syscall.EINTR {
 			if errno != 0 {
 				return 0, errno
