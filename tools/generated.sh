@@ -5,11 +5,11 @@ if ! command -v protoc >/dev/null; then
   echo "generated: not checked, protoc is missing (Debian: protobuf-compiler)"
   exit 0
 fi
-before=$(git status --porcelain -- api xds)
+before=$(git status --porcelain -- api xds demo)
 bash tools/generate.sh
-after=$(git status --porcelain -- api xds)
+after=$(git status --porcelain -- api xds demo)
 if [ "$before" != "$after" ]; then
   echo "generated code is stale; run make generate and commit:"
-  git --no-pager diff --stat -- api xds
+  git --no-pager diff --stat -- api xds demo
   exit 1
 fi
