@@ -1,0 +1,267 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	gateway "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/leno-mesh/leno/api"
+	"github.com/leno-mesh/leno/api/v1alpha1"
+)
+
+// check notes what is wrong with the namespace's objects.
+func (d *derivation) check() {
+	d.checkWorkloads()
+	for _, s := range d.services {
+		d.checkService(d.next.Services[s.Name])
+	}
+	for _, ref := range sortedRefs(d.next.Routes) {
+		d.checkRoute(d.next.Routes[ref])
+	}
+	d.checkCycles()
+	for _, p := range d.peers {
+		d.checkTargets(api.RefOf(p), p.Spec.TargetRefs)
+		if p.Spec.Selector != nil && !d.anyWorkload(p.Spec.Selector.MatchLabels) {
+			d.warn(api.RefOf(p), "spec.selector", "NoMatch", "it selects no workload")
+		}
+	}
+	for _, p := range d.policies {
+		d.checkTargets(api.RefOf(p), p.Spec.TargetRefs)
+	}
+}
+
+func (d *derivation) note(s Severity, ref api.Ref, path, reason, format string, args ...any) {
+	d.next.problems[ref] = append(d.next.problems[ref], Problem{
+		Severity: s, Ref: ref, Path: path, Reason: reason, Message: fmt.Sprintf(format, args...),
+	})
+}
+
+func (d *derivation) warn(ref api.Ref, path, reason, format string, args ...any) {
+	d.note(Warning, ref, path, reason, format, args...)
+}
+
+func (d *derivation) refuse(ref api.Ref, path, reason, format string, args ...any) {
+	d.note(Error, ref, path, reason, format, args...)
+}
+
+// checkWorkloads finds workloads that advertise the same mesh address.
+func (d *derivation) checkWorkloads() {
+	type address struct {
+		network, ip string
+		port        int32
+	}
+	taken := make(map[address]string)
+	for _, ref := range d.refs() {
+		w, ok := d.next.objects[ref].(*v1alpha1.Workload)
+		if !ok || w.Spec.MeshPort == 0 {
+			continue
+		}
+		at := address{w.Spec.Network, w.Spec.Address, w.Spec.MeshPort}
+		if other, clash := taken[at]; clash {
+			d.warn(ref, "spec.meshPort", "PortClash", "workload %s/%s has the same address %s and mesh port %d", ref.Namespace, other, at.ip, at.port)
+			continue
+		}
+		taken[at] = w.Name
+	}
+}
+
+func (d *derivation) checkService(s *Service) {
+	ref := api.RefOf(s.Object)
+	if len(s.Object.Spec.Selector) > 0 && len(s.Workloads) == 0 {
+		d.warn(ref, "spec.selector", "NoMatch", "it selects no workload")
+	}
+	for i := range s.Object.Spec.Ports {
+		port := s.Port(s.Object.Spec.Ports[i].Port)
+		if port == nil || port.TargetName == "" {
+			continue
+		}
+		for _, w := range s.Workloads {
+			if _, ok := w.TargetPort(port); !ok {
+				d.warn(ref, fmt.Sprintf("spec.ports[%d].targetPort", i), "PortNotFound", "workload %s has no port named %q", w.Key, port.TargetName)
+				break
+			}
+		}
+	}
+}
+
+func (d *derivation) anyWorkload(labels map[string]string) bool {
+	for _, w := range d.next.Workloads {
+		if hasLabels(w.Object.Labels, labels) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *derivation) checkTargets(ref api.Ref, refs []v1alpha1.TargetRef) {
+	for i, target := range refs {
+		if d.service(string(target.Name)) == nil {
+			d.refuse(ref, fmt.Sprintf("spec.targetRefs[%d]", i), "TargetNotFound", "%s", d.noService(string(target.Name)))
+		}
+	}
+}
+
+func (d *derivation) noService(name string) string {
+	text := fmt.Sprintf("there is no service %s/%s", d.next.Name, name)
+	if near := api.Nearest(name, d.serviceNames()); near != "" {
+		text += fmt.Sprintf(", did you mean %s?", near)
+	}
+	return text
+}
+
+func (d *derivation) checkRoute(r *Route) {
+	for i, parent := range parentRefsOf(r) {
+		d.checkParent(r, fmt.Sprintf("spec.parentRefs[%d]", i), &parent)
+	}
+	for i, rule := range r.Backends {
+		if len(rule) == 0 && !redirects(r, i) {
+			d.warn(r.Ref, fmt.Sprintf("spec.rules[%d]", i), "NoBackend", "the rule has no backendRefs: %s", unanswered(r.Ref.Kind))
+		}
+		for j := range rule {
+			d.checkBackend(r, fmt.Sprintf("spec.rules[%d].backendRefs[%d]", i, j), rule[j])
+		}
+	}
+}
+
+// unanswered says what becomes of a request for which there is no backend.
+func unanswered(k api.Kind) string {
+	switch k {
+	case api.GRPCRoute:
+		return "what matches it is answered UNAVAILABLE"
+	case api.TCPRoute:
+		return "its connections are closed"
+	}
+	return "what matches it is answered 500"
+}
+
+func redirects(r *Route, rule int) bool {
+	return r.HTTP != nil && slices.ContainsFunc(r.HTTP.Spec.Rules[rule].Filters, func(f gateway.HTTPRouteFilter) bool {
+		return f.Type == gateway.HTTPRouteFilterRequestRedirect
+	})
+}
+
+func parentRefsOf(r *Route) []gateway.ParentReference {
+	switch {
+	case r.HTTP != nil:
+		return r.HTTP.Spec.ParentRefs
+	case r.GRPC != nil:
+		return r.GRPC.Spec.ParentRefs
+	}
+	return r.TCP.Spec.ParentRefs
+}
+
+func (d *derivation) checkParent(r *Route, path string, p *gateway.ParentReference) {
+	if !parentIsService(p) {
+		return // refused when it was read
+	}
+	if p.Namespace != nil && string(*p.Namespace) != r.Ref.Namespace {
+		d.refuse(r.Ref, path, "NotAllowed", "the service is in namespace %s; a route must be in the namespace of its service", *p.Namespace)
+		return
+	}
+	service := d.next.Services[string(p.Name)]
+	if service == nil {
+		d.refuse(r.Ref, path, string(gateway.RouteReasonNoMatchingParent), "%s", d.noService(string(p.Name)))
+		return
+	}
+	for _, parent := range d.parents(r.Ref, []gateway.ParentReference{*p}) {
+		for _, port := range service.Ports {
+			if parent.Port == port.Number || parent.Port == 0 {
+				d.checkAttached(r, path, port, parent.Port != 0)
+			}
+		}
+	}
+	switch {
+	case p.Port != nil && service.Port(*p.Port) == nil:
+		d.refuse(r.Ref, path+".port", string(gateway.RouteReasonNoMatchingParent), "%s", noPort(service.Object, *p.Port))
+	case p.Port == nil && p.SectionName != nil && portNamed(service.Object, string(*p.SectionName)) == 0:
+		d.refuse(r.Ref, path+".sectionName", string(gateway.RouteReasonNoMatchingParent), "service %s has no port named %q", service.Key, *p.SectionName)
+	}
+}
+
+// checkAttached tells when a route does not count on a port, and why. Only a
+// route that names the port is refused; one for the whole Service passes by.
+func (d *derivation) checkAttached(r *Route, path string, p *Port, named bool) {
+	if p.Protocol == ProtocolTCP && r.TCP == nil && named {
+		d.refuse(r.Ref, path, "UnsupportedProtocol", "port %d of service %s speaks tcp; an %s needs a port that speaks http, http2 or grpc", p.Number, p.Service, r.Ref.Kind)
+		return
+	}
+	winner := p.Routes()
+	if len(winner) > 0 && winner[0].Ref.Kind != r.Ref.Kind {
+		d.warn(r.Ref, path, "Conflicted", "it is not used on port %d of service %s: %s is attached there and comes first", p.Number, p.Service, winner[0].Ref)
+	}
+}
+
+func noPort(s *corev1.Service, number int32) string {
+	ports := make([]string, len(s.Spec.Ports))
+	for i := range s.Spec.Ports {
+		ports[i] = fmt.Sprint(s.Spec.Ports[i].Port)
+	}
+	return fmt.Sprintf("service %s/%s has no port %d; its ports are %s", s.Namespace, s.Name, number, strings.Join(ports, ", "))
+}
+
+func (d *derivation) checkBackend(r *Route, path string, b Backend) {
+	switch b.Reason {
+	case ReasonRefNotPermitted:
+		d.refuse(r.Ref, path, b.Reason, "the service %s is in another namespace, which needs a ReferenceGrant; Leno has none yet", b.Service)
+	case ReasonBackendNotFound:
+		if s := d.service(b.Service.Name); s != nil {
+			d.refuse(r.Ref, path+".port", b.Reason, "%s", noPort(s, b.Port))
+			return
+		}
+		d.refuse(r.Ref, path, b.Reason, "%s; %s", d.noService(b.Service.Name), unanswered(r.Ref.Kind))
+	}
+}
+
+// checkCycles finds Services whose routes send to each other in a circle. It is
+// legal, because a request is routed once, where it is sent, but rarely meant.
+func (d *derivation) checkCycles() {
+	next := make(map[string][]string)
+	for _, ref := range sortedRefs(d.next.Routes) {
+		r := d.next.Routes[ref]
+		for _, parent := range r.Parents {
+			for _, b := range slices.Concat(r.Backends...) {
+				if b.Reason == "" && b.Service != parent.Service && !slices.Contains(next[parent.Service.Name], b.Service.Name) {
+					next[parent.Service.Name] = append(next[parent.Service.Name], b.Service.Name)
+				}
+			}
+		}
+	}
+	for _, ref := range sortedRefs(d.next.Routes) {
+		r := d.next.Routes[ref]
+		for _, parent := range r.Parents {
+			if path := cycle(next, parent.Service.Name); path != nil {
+				d.warn(ref, "spec.rules", "Cycle", "the routes of services %s send in a circle; a request is routed once only, where it is sent", strings.Join(path, " → "))
+				break
+			}
+		}
+	}
+}
+
+// cycle returns the shortest way from a Service back to itself.
+func cycle(next map[string][]string, start string) []string {
+	from := map[string]string{}
+	queue := []string{start}
+	for len(queue) > 0 {
+		at := queue[0]
+		queue = queue[1:]
+		for _, to := range next[at] {
+			if to == start {
+				path := []string{start}
+				for ; at != start; at = from[at] {
+					path = append(path, at)
+				}
+				path = append(path, start)
+				slices.Reverse(path)
+				return path
+			}
+			if _, seen := from[to]; !seen {
+				from[to] = at
+				queue = append(queue, to)
+			}
+		}
+	}
+	return nil
+}
