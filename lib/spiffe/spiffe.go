@@ -5,6 +5,7 @@ package spiffe
 
 import (
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"strings"
@@ -137,7 +138,11 @@ func FromCertificate(c *x509.Certificate) (ID, error) {
 	if c.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0 {
 		return ID{}, errors.New("read SPIFFE ID: the certificate may sign certificates")
 	}
-	id, err := Parse(c.URIs[0].String())
+	raw, err := rawURI(c)
+	if err != nil {
+		return ID{}, fmt.Errorf("read SPIFFE ID: %w", err)
+	}
+	id, err := Parse(raw)
 	if err != nil {
 		return ID{}, err
 	}
@@ -145,4 +150,31 @@ func FromCertificate(c *x509.Certificate) (ID, error) {
 		return ID{}, fmt.Errorf("read SPIFFE ID %q: it names a trust domain, not a workload", id)
 	}
 	return id, nil
+}
+
+// rawURI returns the URI name of a parsed certificate as it was signed. c.URIs
+// cannot serve: url.Parse lowers the scheme and drops an empty fragment, so
+// that names which are no SPIFFE IDs would pass.
+func rawURI(c *x509.Certificate) (string, error) {
+	const uriTag = 6 // of GeneralName, RFC 5280, section 4.2.1.6
+	for _, extension := range c.Extensions {
+		if !extension.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 17}) {
+			continue
+		}
+		var names asn1.RawValue
+		if rest, err := asn1.Unmarshal(extension.Value, &names); err != nil || len(rest) > 0 {
+			return "", errors.New("the certificate's alternative names cannot be parsed")
+		}
+		for rest := names.Bytes; len(rest) > 0; {
+			var name asn1.RawValue
+			var err error
+			if rest, err = asn1.Unmarshal(rest, &name); err != nil {
+				return "", errors.New("the certificate's alternative names cannot be parsed")
+			}
+			if name.Class == asn1.ClassContextSpecific && name.Tag == uriTag {
+				return string(name.Bytes), nil
+			}
+		}
+	}
+	return "", errors.New("the certificate has no URI name")
 }
