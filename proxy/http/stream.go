@@ -139,6 +139,10 @@ type Error struct {
 	// no byte of it was sent, or the peer said so (REFUSED_STREAM, GOAWAY).
 	// Only then may any request be repeated.
 	Unsent bool
+	// Reused says that a kept-alive connection failed before a byte of the
+	// response came: most likely the peer had closed it as idle, so that an
+	// idempotent request may be repeated (RFC 9112, section 9.3.1).
+	Reused bool
 	// Status is the response that suits the failure of a request that cannot
 	// be parsed (400, 408, 413, 414, 417, 431, 501, 505); 0 leaves the
 	// choice to the kind.

@@ -1,0 +1,62 @@
+package conn
+
+import (
+	"syscall"
+
+	"github.com/leno-mesh/leno/lib/buf"
+)
+
+// Buffers returns the pool that the connection borrows its read buffer from.
+func (c *Conn) Buffers() *buf.Pool { return c.bufs }
+
+// AskBuffer is Ask for the bytes of b, which it owns: b is given back as soon as
+// they are sent, so that a connection that waits for a slow answer holds
+// nothing. It returns how many of them the kernel took.
+func (c *Conn) AskBuffer(b *buf.Buffer) (sent int, err error) {
+	if c.tls != nil {
+		sent, err = c.Write(b.Bytes())
+		c.bufs.Put(b)
+		if err != nil {
+			return sent, err
+		}
+		return sent, c.fill(nil)
+	}
+	c.sock.askFrom = b
+	c.sock.asked = 0
+	err = c.fill(b.Bytes())
+	if c.sock.askFrom != nil {
+		c.sock.askFrom = nil
+		c.bufs.Put(b)
+	}
+	return c.sock.asked, err
+}
+
+// Quiet reports, without blocking, that the peer has neither sent a byte nor
+// ended the stream: what a connection kept for reuse must be. Only its reading
+// goroutine may call it.
+func (c *Conn) Quiet() bool {
+	if c.in != nil && c.in.Len() > 0 || c.more {
+		return false
+	}
+	if c.rec != nil && c.rec.in != nil && c.rec.in.Len() > 0 {
+		return false
+	}
+	return c.sock.quiet()
+}
+
+func (s *socket) quiet() bool {
+	if s.raw == nil {
+		return true
+	}
+	s.peeked = false
+	if err := s.raw.Control(s.peek); err != nil {
+		return false
+	}
+	return s.peeked
+}
+
+func (s *socket) onPeek(fd uintptr) {
+	var b [1]byte
+	_, errno := recvFlags(fd, b[:], syscall.MSG_DONTWAIT|syscall.MSG_PEEK)
+	s.peeked = errno == syscall.EAGAIN
+}
