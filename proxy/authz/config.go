@@ -97,6 +97,7 @@ func New(c Config) (*Policy, error) {
 			continue
 		}
 		p.rules = append(p.rules, r)
+		p.onHead = p.onHead || r.permission.needsHead() || r.principal.needsHead()
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)

@@ -16,6 +16,7 @@ type Policy struct {
 	shadow bool
 	counts *Counts
 	rules  []rule
+	onHead bool // a condition is on the request
 	byKey  index
 }
 
@@ -209,14 +210,7 @@ func (c Chain) NeedsHead() bool {
 }
 
 // NeedsHead reports that some decision of the policy hangs on requests.
-func (p *Policy) NeedsHead() bool {
-	for i := range p.rules {
-		if p.rules[i].permission.needsHead() || p.rules[i].principal.needsHead() {
-			return true
-		}
-	}
-	return false
-}
+func (p *Policy) NeedsHead() bool { return p.onHead }
 
 func (c *condition) needsHead() bool {
 	if c.op == header || c.op == path {
