@@ -1,6 +1,7 @@
 package tls
 
 import (
+	"bytes"
 	stdtls "crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -21,6 +22,7 @@ func LoadCertificate(certPEM, keyPEM []byte) (stdtls.Certificate, error) {
 // that is skipped in silence would be missed later.
 func LoadPool(pemBytes []byte) (*x509.CertPool, error) {
 	pool, n := x509.NewCertPool(), 0
+	begun := bytes.Count(pemBytes, []byte("-----BEGIN "))
 	for {
 		block, rest := pem.Decode(pemBytes)
 		if block == nil {
@@ -39,6 +41,9 @@ func LoadPool(pemBytes []byte) (*x509.CertPool, error) {
 	}
 	if n == 0 {
 		return nil, errors.New("load trusted roots: there is no certificate")
+	}
+	if n != begun { // pem.Decode skips what is damaged
+		return nil, fmt.Errorf("load trusted roots: %d of %d blocks are damaged", begun-n, begun)
 	}
 	return pool, nil
 }

@@ -67,6 +67,11 @@ func (n *newest) handshake(c *conn.Conn, deadline time.Time, side http.Side, wra
 	if err != nil {
 		return fault(side, err)
 	}
+	return n.finish(c, t, used, side)
+}
+
+// finish fills in c.Info after a handshake that was made with used.
+func (n *newest) finish(c *conn.Conn, t *stdtls.Conn, used *compiled, side http.Side) error {
 	state := t.ConnectionState()
 	// The trust may have changed while a slow peer shook hands.
 	now, err := n.load()
