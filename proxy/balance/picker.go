@@ -75,7 +75,7 @@ type level struct {
 type chooser interface {
 	// choose returns the place of an endpoint that admits accepts, or -1 if it
 	// met none.
-	choose(l *level, a *Ask, f filter) int
+	choose(l *level, a Ask, f filter) int
 }
 
 // filter says which endpoints a chooser may take.
@@ -101,14 +101,14 @@ const (
 func (p *picker) Pick(a Ask) *Endpoint {
 	for _, l := range p.levels {
 		if l.left(a.Now) >= panicShare {
-			if e := l.pick(&a, filter{}); e != nil {
+			if e := l.pick(a, filter{}); e != nil {
 				return e
 			}
 		}
 	}
 	for _, f := range [...]filter{{ejected: true}, {tried: true}, {ejected: true, tried: true}} {
 		for _, l := range p.levels {
-			if e := l.pick(&a, f); e != nil {
+			if e := l.pick(a, f); e != nil {
 				return e
 			}
 		}
@@ -117,7 +117,7 @@ func (p *picker) Pick(a Ask) *Endpoint {
 }
 
 // pick asks the policy and, where it met nothing usable, looks at all.
-func (l *level) pick(a *Ask, f filter) *Endpoint {
+func (l *level) pick(a Ask, f filter) *Endpoint {
 	if i := l.choose.choose(l, a, f); i >= 0 {
 		return l.endpoints[i]
 	}
@@ -125,7 +125,7 @@ func (l *level) pick(a *Ask, f filter) *Endpoint {
 	start := int(a.Random % uint64(n))
 	for i := range n {
 		e := l.endpoints[(start+i)%n]
-		if f.admits(e, a) {
+		if f.admits(e, &a) {
 			return e
 		}
 	}

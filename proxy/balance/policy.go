@@ -70,11 +70,11 @@ func (s *sampler) draw(random uint64) int {
 // random draws by weight.
 type random struct{ sampler }
 
-func (p *random) choose(l *level, a *Ask, f filter) int {
+func (p *random) choose(l *level, a Ask, f filter) int {
 	r := a.Random
 	for range tries {
 		r = mix(r)
-		if i := p.draw(r); f.admits(l.endpoints[i], a) {
+		if i := p.draw(r); f.admits(l.endpoints[i], &a) {
 			return i
 		}
 	}
@@ -88,24 +88,38 @@ type twoChoices struct {
 	cost func(*Endpoint, int64) float64
 }
 
-func (p *twoChoices) choose(l *level, a *Ask, f filter) int {
-	first := -1
+func (p *twoChoices) choose(l *level, a Ask, f filter) int {
+	first, second := -1, -1
 	r := a.Random
 	for range tries {
 		r = mix(r)
 		i := p.draw(r)
-		if i == first || !f.admits(l.endpoints[i], a) {
+		if i == first || !f.admits(l.endpoints[i], &a) {
 			continue
 		}
-		if first < 0 {
-			first = i
-			continue
+		if first >= 0 {
+			second = i
+			break
 		}
-		cost, other := p.cost(l.endpoints[first], a.Now), p.cost(l.endpoints[i], a.Now)
-		if other*float64(l.weights[first]) < cost*float64(l.weights[i]) {
-			return i
+		first = i
+	}
+	if first < 0 {
+		return -1
+	}
+	// Among few endpoints, or very unequal ones, the same one is drawn again
+	// and again: then its neighbour is the second choice.
+	n := len(l.endpoints)
+	for i := 1; i < n && second < 0; i++ {
+		if at := (first + i) % n; f.admits(l.endpoints[at], &a) {
+			second = at
 		}
-		break
+	}
+	if second < 0 {
+		return first
+	}
+	cost, other := p.cost(l.endpoints[first], a.Now), p.cost(l.endpoints[second], a.Now)
+	if other*float64(l.weights[first]) < cost*float64(l.weights[second]) {
+		return second
 	}
 	return first
 }

@@ -31,9 +31,9 @@ func newRotor(weights []uint32, seed uint64) *rotor {
 	return p
 }
 
-func (p *rotor) choose(l *level, a *Ask, f filter) int {
+func (p *rotor) choose(l *level, a Ask, f filter) int {
 	for range tries {
-		if i := p.turn(); f.admits(l.endpoints[i], a) {
+		if i := p.turn(); f.admits(l.endpoints[i], &a) {
 			return i
 		}
 	}
