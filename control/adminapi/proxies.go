@@ -1,0 +1,155 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/leno-mesh/leno/api"
+	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
+	"github.com/leno-mesh/leno/control/model"
+)
+
+// Status sums up the mesh.
+func (s *Server) Status(context.Context, *adminv1.StatusRequest) (*adminv1.StatusResponse, error) {
+	snapshot := s.snapshot()
+	list, err := s.cfg.Store.List("", "")
+	if err != nil {
+		return nil, failure(fmt.Errorf("list objects: %w", err))
+	}
+	path, size := s.cfg.StoreInfo()
+	answer := &adminv1.StatusResponse{
+		Version:          s.cfg.Version,
+		StartedAt:        s.cfg.StartedAt.UnixMilli(),
+		Store:            &adminv1.Store{Path: path, Revision: list.Revision, Size: uint64(size), Objects: uint64(len(list.Objects))},
+		Trust:            s.cfg.Trust(),
+		Proxies:          s.proxies(""),
+		SnapshotRevision: snapshot.Rev,
+	}
+	for _, name := range snapshot.Namespaces() {
+		n := snapshot.Namespace(name)
+		answer.Services += uint32(len(n.Services))
+		answer.Workloads += uint32(len(n.Workloads))
+	}
+	for _, o := range list.Objects {
+		for _, p := range snapshot.Problems(api.RefOf(o)) {
+			if p.Severity == model.Error {
+				answer.Problems = append(answer.Problems, problem(p))
+			}
+		}
+	}
+	return answer, nil
+}
+
+// ListProxies returns the proxies of a namespace or all.
+func (s *Server) ListProxies(_ context.Context, r *adminv1.ListProxiesRequest) (*adminv1.ListProxiesResponse, error) {
+	return &adminv1.ListProxiesResponse{Proxies: s.proxies(r.GetNamespace())}, nil
+}
+
+func (s *Server) proxies(namespace string) []*adminv1.Proxy {
+	proxies := slices.DeleteFunc(s.cfg.Proxies.List(), func(p *adminv1.Proxy) bool {
+		return namespace != "" && p.GetNamespace() != namespace
+	})
+	slices.SortFunc(proxies, func(a, b *adminv1.Proxy) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetService(), b.GetService()), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	return proxies
+}
+
+// dumpTime bounds how long a proxy may take to answer.
+const dumpTime = 10 * time.Second
+
+// ProxyDump asks a proxy what it runs.
+func (s *Server) ProxyDump(ctx context.Context, r *adminv1.ProxyDumpRequest) (*adminv1.ProxyDumpResponse, error) {
+	if !slices.Contains([]string{"config", "clusters", "certs"}, r.GetWhat()) {
+		return nil, invalid("a proxy has no %q to show; choose config, clusters or certs", r.GetWhat())
+	}
+	ctx, cancel := context.WithTimeout(ctx, dumpTime)
+	defer cancel()
+	dump, err := s.cfg.Proxies.Dump(ctx, r.GetProxy(), r.GetWhat())
+	switch {
+	case errors.Is(err, ErrNoProxy):
+		return nil, s.noProxy(r.GetProxy())
+	case err != nil:
+		return nil, failure(fmt.Errorf("ask proxy %s: %w", r.GetProxy(), err))
+	}
+	return &adminv1.ProxyDumpResponse{Json: string(dump)}, nil
+}
+
+func (s *Server) noProxy(name string) error {
+	text := fmt.Sprintf("no proxy named %s is connected", name)
+	var names []string
+	for _, p := range s.cfg.Proxies.List() {
+		if p.GetConnected() {
+			names = append(names, p.GetName())
+		}
+	}
+	if near := api.Nearest(name, names); near != "" {
+		text += "; did you mean " + near + "?"
+	}
+	return connect.NewError(connect.CodeNotFound, errors.New(text))
+}
+
+// waitingNames is how many proxies a progress message names.
+const waitingNames = 20
+
+// Wait sends progress until every concerned proxy runs a revision, or one has
+// refused it and no other is to come.
+func (s *Server) Wait(ctx context.Context, r *adminv1.WaitRequest, stream *connect.ServerStream[adminv1.WaitResponse]) error {
+	revision := r.GetRevision()
+	newest := s.cfg.Store.Revision()
+	if revision == 0 {
+		revision = newest
+	}
+	if revision > newest {
+		return invalid("there is no revision %d yet; the newest is %d", revision, newest)
+	}
+	if err := s.published(ctx, revision); err != nil {
+		return err
+	}
+	for {
+		progress, changed := s.cfg.Proxies.Progress(revision)
+		progress.Revision = revision
+		progress.Finished = progress.GetDone()+refusers(progress.GetRejected()) >= progress.GetTotal()
+		if len(progress.GetWaiting()) > waitingNames {
+			progress.Waiting = progress.GetWaiting()[:waitingNames]
+		}
+		if err := stream.Send(progress); err != nil || progress.GetFinished() {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return failure(ctx.Err())
+		}
+	}
+}
+
+// refusers counts the proxies that refused something.
+func refusers(rejected []*adminv1.Rejection) uint32 {
+	names := make(map[string]bool)
+	for _, r := range rejected {
+		names[r.GetProxy()] = true
+	}
+	return uint32(len(names))
+}
+
+// published waits until a revision of the store is in the snapshot.
+func (s *Server) published(ctx context.Context, revision uint64) error {
+	for {
+		snapshot, changed := s.cfg.Snapshots.Next()
+		if snapshot != nil && snapshot.Rev >= revision || revision == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return failure(ctx.Err())
+		}
+	}
+}

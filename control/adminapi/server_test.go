@@ -1,0 +1,218 @@
+package adminapi
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"go.uber.org/goleak"
+
+	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
+	"github.com/leno-mesh/leno/api/admin/v1/adminv1connect"
+	"github.com/leno-mesh/leno/control/model"
+	"github.com/leno-mesh/leno/control/store"
+	"github.com/leno-mesh/leno/control/store/memory"
+	"github.com/leno-mesh/leno/lib/cell"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// mesh is a control plane without proxies, behind its admin API.
+type mesh struct {
+	adminv1connect.AdminClient
+	store   *memory.Store
+	proxies *fakeProxies
+}
+
+func start(t *testing.T) *mesh {
+	t.Helper()
+	m := &mesh{store: memory.New(), proxies: &fakeProxies{changed: make(chan struct{})}}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	snapshots := follow(t, ctx, &running, m.store)
+	server := New(Config{
+		Version: "v1", StartedAt: time.UnixMilli(1000), Store: m.store,
+		StoreInfo: func() (string, int64) { return "mesh.db", 4096 },
+		Snapshots: snapshots,
+		Trust:     func() *adminv1.Trust { return &adminv1.Trust{Domain: "test.leno.internal"} },
+		Proxies:   m.proxies, Traffic: fakeTraffic{}, Tokens: fakeTokens{},
+	})
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	l, err := ListenUnix(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running.Go(func() {
+		if err := Serve(ctx, l, server.Handler()); err != nil {
+			t.Error(err)
+		}
+	})
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		cancel()
+		running.Wait()
+		m.store.Close()
+	})
+	m.AdminClient = adminv1connect.NewAdminClient(&http.Client{Transport: transport}, "http://localhost")
+	return m
+}
+
+// follow makes snapshots of a store.
+func follow(t *testing.T, ctx context.Context, running *sync.WaitGroup, s store.Store) *cell.Cell[model.Snapshot] {
+	snapshots := cell.New(model.Empty())
+	watch, err := s.Watch(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running.Go(func() {
+		for batch := range watch.Batches() {
+			edit := snapshots.Load().Edit()
+			for _, change := range batch.Changes {
+				edit.Apply(change)
+			}
+			snapshots.Store(edit.Commit(batch.Revision))
+		}
+	})
+	return snapshots
+}
+
+type fakeProxies struct {
+	mu       sync.Mutex
+	progress *adminv1.WaitResponse
+	changed  chan struct{}
+}
+
+func (f *fakeProxies) List() []*adminv1.Proxy {
+	return []*adminv1.Proxy{
+		{Name: "web-1", Namespace: "shop", Service: "web", Connected: true},
+		{Name: "cart-1", Namespace: "shop", Service: "cart", Connected: true},
+		{Name: "dns-1", Namespace: "infra", Service: "dns"},
+	}
+}
+
+func (f *fakeProxies) Dump(_ context.Context, proxy, what string) ([]byte, error) {
+	if proxy != "cart-1" {
+		return nil, ErrNoProxy
+	}
+	return []byte(`{"what":"` + what + `"}`), nil
+}
+
+func (f *fakeProxies) Progress(uint64) (*adminv1.WaitResponse, <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.progress == nil {
+		return &adminv1.WaitResponse{}, f.changed
+	}
+	p := f.progress
+	return &adminv1.WaitResponse{Done: p.GetDone(), Total: p.GetTotal(), Waiting: p.GetWaiting(), Rejected: p.GetRejected()}, f.changed
+}
+
+func (f *fakeProxies) set(p *adminv1.WaitResponse) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.progress = p
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+type fakeTraffic struct{}
+
+func (fakeTraffic) Table() (time.Duration, []*adminv1.TrafficRow) {
+	return 10 * time.Second, []*adminv1.TrafficRow{
+		{Source: "shop/web", Destination: "shop/cart/80"}, {Source: "infra/probe", Destination: "infra/dns/53"},
+	}
+}
+
+type fakeTokens struct{}
+
+func (fakeTokens) Create(_ context.Context, r TokenRequest) (string, *adminv1.Token, error) {
+	return "leno1.ID.SECRET.ROOT", &adminv1.Token{
+		Id: "ID", Namespace: r.Namespace, Service: r.Service, Account: r.Account, UsesLeft: uint32(r.Uses), ExpiresAt: r.TTL.Milliseconds(),
+	}, nil
+}
+func (fakeTokens) List(context.Context) ([]*adminv1.Token, error) { return nil, nil }
+func (fakeTokens) Revoke(_ context.Context, id string) error      { return ErrNoToken }
+
+const cart = `apiVersion: v1
+kind: Service
+metadata:
+  name: cart
+  namespace: shop
+spec:
+  ports:
+  - port: 80
+    appProtocol: http
+`
+
+const route = `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata:
+  name: cart
+  namespace: shop
+spec:
+  parentRefs:
+  - {group: "", kind: Service, name: cart, port: 80}
+  rules:
+  - backendRefs:
+    - name: cart
+      port: 80
+`
+
+func (m *mesh) apply(t *testing.T, content string) *adminv1.ApplyResponse {
+	t.Helper()
+	applied, err := m.Apply(t.Context(), &adminv1.ApplyRequest{Documents: document(content)})
+	if err != nil {
+		t.Fatalf("%v %v", err, problemsIn(err))
+	}
+	return applied
+}
+
+func document(content string) []*adminv1.Document {
+	return []*adminv1.Document{{Source: "f.yaml", Content: content}}
+}
+
+func actions(results []*adminv1.Result) string {
+	var out []string
+	for _, r := range results {
+		out = append(out, r.GetObject().GetKind()+" "+r.GetAction())
+	}
+	return strings.Join(out, ", ")
+}
+
+func problemsIn(err error) []*adminv1.Problem {
+	var remote *connect.Error
+	if !asConnect(err, &remote) {
+		return nil
+	}
+	for _, d := range remote.Details() {
+		if v, err := d.Value(); err == nil {
+			return v.(*adminv1.Problems).GetProblems()
+		}
+	}
+	return nil
+}
+
+func asConnect(err error, target **connect.Error) bool {
+	remote, ok := err.(*connect.Error)
+	*target = remote
+	return ok
+}
+
+func names(objects []*adminv1.Object) []string {
+	var out []string
+	for _, o := range objects {
+		out = append(out, o.GetReference().GetName())
+	}
+	slices.Sort(out)
+	return out
+}
