@@ -1,5 +1,7 @@
 package api
 
+import "slices"
+
 // Nearest returns the candidate that a user probably meant, or "" when none is
 // close: at most two edits away, and fewer than half of the word.
 func Nearest(word string, candidates []string) string {
@@ -37,4 +39,10 @@ func editDistance(a, b string, limit int) int {
 		before, last, row = last, row, before
 	}
 	return last[len(b)]
+}
+
+// nearestSorted is Nearest for candidates in no order: ties go to the first by name.
+func nearestSorted(word string, candidates []string) string {
+	slices.Sort(candidates)
+	return Nearest(word, candidates)
 }

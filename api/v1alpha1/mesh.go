@@ -33,6 +33,5 @@ type MeshTimeouts struct {
 // MeshRetries apply where a route sets none.
 type MeshRetries struct {
 	// Attempts counts retries, not the first try; absent means the proxy's own default.
-	Attempts *int32           `json:"attempts,omitempty"`
-	Backoff  gateway.Duration `json:"backoff,omitempty"`
+	Attempts *int32 `json:"attempts,omitempty"`
 }

@@ -204,6 +204,8 @@ func noPort(s *corev1.Service, number int32) string {
 
 func (d *derivation) checkBackend(r *Route, path string, b Backend) {
 	switch b.Reason {
+	case ReasonInvalidKind:
+		d.refuse(r.Ref, path, b.Reason, "only a Service can be a backend; %s", unanswered(r.Ref.Kind))
 	case ReasonRefNotPermitted:
 		d.refuse(r.Ref, path, b.Reason, "the service %s is in another namespace, which needs a ReferenceGrant; Leno has none yet", b.Service)
 	case ReasonBackendNotFound:

@@ -137,7 +137,7 @@ func (s *Store) Transaction(ops []store.Op) (store.Result, error) {
 }
 
 func step(tx *bbolt.Tx, op store.Op, revision uint64) (api.Object, bool, error) {
-	if strings.ContainsRune(string(key(op.Ref))+op.Ref.Name, 0) && bytes.Count(key(op.Ref), []byte{0}) != 2 {
+	if bytes.Count(key(op.Ref), []byte{0}) != 2 {
 		return nil, false, fmt.Errorf("write %s: the name holds a zero byte", op.Ref)
 	}
 	read := func(ref api.Ref) (api.Object, error) { return load(tx, ref) }
