@@ -90,7 +90,7 @@ func (r *Registry) revive(s *Series) *Series {
 }
 
 // Sweep forgets the series on which nothing happened for the idle time. The
-// owner calls it from time to time; what was counted is reported first.
+// owner calls it from time to time, Deltas more often.
 func (r *Registry) Sweep(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
