@@ -190,7 +190,7 @@ func (s *session) onSettings(f frame, p []byte) error {
 		return fatal(FrameSizeError, "SETTINGS has a wrong length")
 	}
 	window := s.peerWindow
-	if !s.settled && !s.server() {
+	if !s.settled {
 		s.peerStreams = 1<<32 - 1
 	}
 	for ; len(p) > 0; p = p[6:] {
@@ -225,7 +225,7 @@ func (s *session) onSettings(f frame, p []byte) error {
 		s.settled = true
 		s.wakeAll()
 	}
-	s.freed()
+	s.moreStreams()
 	o := s.w.buffer()
 	o.b = appendFrame(o.b, 0, frameSettings, flagAck, 0)
 	if err := s.answer(); err != nil {

@@ -26,6 +26,7 @@ func NewServer(c *conn.Conn, o ServerOptions) *Server {
 // last stream was closed, with nil if the connection ended in good order.
 func (v *Server) Serve(handle func(http.Stream)) error {
 	v.s.handle = handle
+	v.s.greet()
 	return v.s.run()
 }
 

@@ -36,7 +36,7 @@ type session struct {
 	recvCredit int // bytes consumed and not given back by WINDOW_UPDATE
 
 	peerWindow  int64 // SETTINGS_INITIAL_WINDOW_SIZE
-	peerStreams uint32
+	peerStreams uint32 // SETTINGS_MAX_CONCURRENT_STREAMS; 1 until SETTINGS came
 	peerConnect bool // extended CONNECT
 	settled     bool // SETTINGS came
 	lastPeer    uint32
@@ -69,7 +69,7 @@ func newSession(c *conn.Conn, memory *Memory, limits http.Limits, side http.Side
 	s := &session{
 		c: c, memory: memory, limits: limits.WithDefaults(), side: side,
 		streams:    make(map[uint32]*stream),
-		sendWindow: initialWindow, peerWindow: initialWindow, peerStreams: 100, nextID: 1,
+		sendWindow: initialWindow, peerWindow: initialWindow, peerStreams: 1, nextID: 1,
 	}
 	// A peer that has not read our SETTINGS may fill the protocol's default.
 	s.limits.StreamWindow = max(s.limits.StreamWindow, initialWindow)
@@ -109,10 +109,9 @@ func (s *session) greet() {
 	s.w.flush(false)
 }
 
-// run reads until the connection ends, and returns when it is closed and no
+// run reads, after greet, until the connection ends, and returns when it is closed and no
 // stream is left.
 func (s *session) run() error {
-	s.greet()
 	err := s.read()
 	s.end(err)
 	s.w.mu.Lock()

@@ -78,29 +78,36 @@ func (t *Transport) try() (st *stream, dial bool, err error) {
 	if t.drained {
 		return nil, false, unsent(http.KindDraining, "the transport is closing")
 	}
+	young := false
 	for _, s := range t.sessions {
-		if st := s.take(); st != nil {
+		st, settled := s.take()
+		if st != nil {
 			return st, false, nil
 		}
+		young = young || !settled
 	}
-	if t.dialing || len(t.sessions) >= t.o.Connections {
+	if young || t.dialing || len(t.sessions) >= t.o.Connections {
 		return nil, false, nil
 	}
 	t.dialing = true
 	return nil, true, nil
 }
 
-// take opens a stream if the peer allows one more.
-func (s *session) take() *stream {
+// take opens a stream if the peer allows one more. settled is false while it is
+// not known how many it allows.
+func (s *session) take() (st *stream, settled bool) {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	if s.gone || s.err != nil || uint32(s.counted) >= s.peerStreams {
-		return nil
+	if s.gone || s.err != nil {
+		return nil, true
 	}
-	st := s.memory.takeStream(s)
+	if uint32(s.counted) >= s.peerStreams {
+		return nil, s.settled
+	}
+	st = s.memory.takeStream(s)
 	st.counted = true
 	s.counted++
-	return st
+	return st, s.settled
 }
 
 func unsent(kind http.Kind, reason string) error {
@@ -127,7 +134,8 @@ func (t *Transport) dial(deadline int64) (http.Stream, error) {
 	}
 	s := newSession(c, t.o.Memory, t.o.Limits, http.Upstream)
 	s.pool = t
-	st := s.take()
+	s.greet()
+	st, _ := s.take()
 	t.sessions = append(t.sessions, s)
 	t.mu.Unlock()
 	go func() { _ = s.run() }()
@@ -223,6 +231,13 @@ func (s *session) freed() {
 		s.pool.queue.Lock()
 		s.pool.wakeOne()
 		s.pool.queue.Unlock()
+	}
+}
+
+// moreStreams says that several may be free.
+func (s *session) moreStreams() {
+	if s.pool != nil {
+		s.pool.wakeAll(nil)
 	}
 }
 
