@@ -16,7 +16,7 @@ func specs(n int) (list []Spec) {
 	return list
 }
 
-func newPicker(t testing.TB, p Policy, s *Set) Picker {
+func pickerOf(t testing.TB, p Policy, s *Set) Picker {
 	t.Helper()
 	k, err := NewPicker(p, s, 1)
 	if err != nil {
@@ -25,7 +25,7 @@ func newPicker(t testing.TB, p Policy, s *Set) Picker {
 	return k
 }
 
-var policies = map[string]Policy{"peak EWMA": PeakEWMA, "least request": LeastRequest, "round robin": RoundRobin, "random": Random}
+var policies = map[string]Policy{"peak EWMA": PeakEWMA, "least request": LeastRequest, "round robin": RoundRobin, "random": Random, "ring hash": RingHash, "Maglev": Maglev}
 
 func ask(r *rand.Rand, now int64) Ask { return Ask{Now: now, Random: r.Uint64()} }
 
@@ -63,7 +63,7 @@ func TestWeightsAreHonoured(t *testing.T) {
 	}
 	for name, policy := range policies {
 		s := NewSet(nil, list)
-		p, r := newPicker(t, policy, s), rand.New(rand.NewPCG(1, 1))
+		p, r := pickerOf(t, policy, s), rand.New(rand.NewPCG(1, 1))
 		got := map[*Endpoint]float64{}
 		const n, held = 40000, 60
 		var busy []*Endpoint
@@ -91,7 +91,7 @@ func TestRoundRobinIsSmooth(t *testing.T) {
 	list := specs(3)
 	list[0].Weight, list[1].Weight, list[2].Weight = 2, 1, 1
 	s := NewSet(nil, list)
-	p, r := newPicker(t, RoundRobin, s), rand.New(rand.NewPCG(1, 1))
+	p, r := pickerOf(t, RoundRobin, s), rand.New(rand.NewPCG(1, 1))
 	heavy, last := 0, 0
 	for i := range 400 {
 		if p.Pick(ask(r, 1)) != s.Endpoints()[0] {
@@ -126,7 +126,7 @@ func TestProxiesStartAtDifferentEndpoints(t *testing.T) {
 func TestTriedEndpointsComeLast(t *testing.T) {
 	for name, policy := range policies {
 		s := NewSet(nil, specs(3))
-		p, r := newPicker(t, policy, s), rand.New(rand.NewPCG(1, 1))
+		p, r := pickerOf(t, policy, s), rand.New(rand.NewPCG(1, 1))
 		e := s.Endpoints()
 		for range 200 {
 			a := ask(r, 1)
@@ -149,7 +149,7 @@ func TestLevelsFollowEachOther(t *testing.T) {
 	pick := func(list []Spec) map[string]bool {
 		got := map[string]bool{}
 		for _, policy := range policies {
-			p, r := newPicker(t, policy, NewSet(nil, list)), rand.New(rand.NewPCG(1, 1))
+			p, r := pickerOf(t, policy, NewSet(nil, list)), rand.New(rand.NewPCG(1, 1))
 			for range 200 {
 				if e := p.Pick(ask(r, 1)); e != nil {
 					got[e.Address] = true
@@ -168,7 +168,7 @@ func TestLevelsFollowEachOther(t *testing.T) {
 		}
 		list[min(i, 2)].Health = Unhealthy
 	}
-	if newPicker(t, Random, NewSet(nil, nil)).Pick(Ask{}) != nil {
+	if pickerOf(t, Random, NewSet(nil, nil)).Pick(Ask{}) != nil {
 		t.Error("an empty set has an endpoint")
 	}
 }
@@ -220,7 +220,7 @@ func TestUnreachableEndpointsAreEjectedLongerAndLonger(t *testing.T) {
 func TestEjectedEndpointsAreAvoided(t *testing.T) {
 	for name, policy := range policies {
 		s := NewSet(nil, specs(4))
-		p, r := newPicker(t, policy, s), rand.New(rand.NewPCG(1, 1))
+		p, r := pickerOf(t, policy, s), rand.New(rand.NewPCG(1, 1))
 		refuse(s.Endpoints()[2], 1)
 		for range 300 {
 			if p.Pick(ask(r, 2)) == s.Endpoints()[2] {
@@ -234,7 +234,7 @@ func TestEjectionNeverEmptiesASet(t *testing.T) {
 	for name, policy := range policies {
 		list := specs(4)
 		s := NewSet(nil, list)
-		p, r := newPicker(t, policy, s), rand.New(rand.NewPCG(1, 1))
+		p, r := pickerOf(t, policy, s), rand.New(rand.NewPCG(1, 1))
 		for _, e := range s.Endpoints()[:3] {
 			refuse(e, 1)
 		}
@@ -248,7 +248,7 @@ func TestEjectionNeverEmptiesASet(t *testing.T) {
 		// With somewhere else to go, that is taken.
 		list = append(specs(4), Spec{Identity: Identity{Address: "10.0.1.1:80"}, Priority: 1})
 		s = NewSet(s, list)
-		if p, e := newPicker(t, policy, s), s.Endpoints()[4]; p.Pick(ask(r, 2)) != e {
+		if p, e := pickerOf(t, policy, s), s.Endpoints()[4]; p.Pick(ask(r, 2)) != e {
 			t.Errorf("%s: no failover to the next priority", name)
 		}
 	}
@@ -283,7 +283,7 @@ func TestTheAverageTakesPeaksAndForgets(t *testing.T) {
 
 func TestFastFailuresDoNotAttract(t *testing.T) {
 	s := NewSet(nil, specs(2))
-	p, r := newPicker(t, PeakEWMA, s), rand.New(rand.NewPCG(1, 1))
+	p, r := pickerOf(t, PeakEWMA, s), rand.New(rand.NewPCG(1, 1))
 	bad := s.Endpoints()[1]
 	picked := 0
 	now := int64(1)
@@ -311,7 +311,7 @@ func TestPickDoesNotAllocate(t *testing.T) {
 	list[3].Weight = 5
 	for name, policy := range policies {
 		s := NewSet(nil, list)
-		p, r := newPicker(t, policy, s), rand.New(rand.NewPCG(1, 1))
+		p, r := pickerOf(t, policy, s), rand.New(rand.NewPCG(1, 1))
 		refuse(s.Endpoints()[0], 1)
 		now := int64(1)
 		if n := testing.AllocsPerRun(1000, func() {
@@ -330,7 +330,7 @@ func TestPickDoesNotAllocate(t *testing.T) {
 func TestPickersAreSafeForConcurrentUse(t *testing.T) {
 	for _, policy := range policies {
 		s := NewSet(nil, specs(4))
-		p := newPicker(t, policy, s)
+		p := pickerOf(t, policy, s)
 		var wg sync.WaitGroup
 		for g := range uint64(4) {
 			wg.Go(func() {
@@ -354,7 +354,7 @@ func TestPickersAreSafeForConcurrentUse(t *testing.T) {
 func BenchmarkPick(b *testing.B) {
 	for name, policy := range policies {
 		s := NewSet(nil, specs(100))
-		p, r := newPicker(b, policy, s), rand.New(rand.NewPCG(1, 1))
+		p, r := pickerOf(b, policy, s), rand.New(rand.NewPCG(1, 1))
 		now := int64(1)
 		for range 1000 {
 			e := p.Pick(ask(r, now))

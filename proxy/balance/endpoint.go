@@ -52,6 +52,8 @@ type Spec struct {
 	Weight   uint32 // 0 counts as 1
 	Priority uint32 // 0 is used first
 	Health   Health
+	// HashKey is what RingHash and Maglev hash instead of the address.
+	HashKey string
 	// Zone, Workload, Version and Namespace are for metrics and dumps.
 	Zone, Workload, Version, Namespace string
 }

@@ -10,12 +10,15 @@ import (
 type Policy uint8
 
 // PeakEWMA, the default, takes the cheaper of two by latency and load,
-// LeastRequest the less loaded of two.
+// LeastRequest the less loaded of two. RingHash and Maglev keep a hash on one
+// endpoint as long as they can.
 const (
 	PeakEWMA Policy = iota
 	LeastRequest
 	RoundRobin
 	Random
+	RingHash
+	Maglev
 )
 
 // Ask is what a choice depends on.
@@ -38,8 +41,18 @@ type Picker interface {
 // NewPicker returns a picker over a set. It holds for that set alone; seed
 // makes different proxies start at different endpoints.
 func NewPicker(policy Policy, s *Set, seed uint64) (Picker, error) {
+	return newPicker(policy, s, seed, Hashing{})
+}
+
+// NewHashPicker is NewPicker for RingHash and Maglev with other sizes.
+func NewHashPicker(policy Policy, s *Set, c Hashing) (Picker, error) {
+	return newPicker(policy, s, 0, c)
+}
+
+func newPicker(policy Policy, s *Set, seed uint64, c Hashing) (Picker, error) {
 	p := &picker{levels: s.levels()}
 	for _, l := range p.levels {
+		var err error
 		switch policy {
 		case PeakEWMA:
 			l.choose = &twoChoices{sampler: newSampler(l.weights), cost: (*Endpoint).peakCost}
@@ -49,8 +62,15 @@ func NewPicker(policy Policy, s *Set, seed uint64) (Picker, error) {
 			l.choose = &random{newSampler(l.weights)}
 		case RoundRobin:
 			l.choose = newRotor(l.weights, seed)
+		case RingHash:
+			l.choose, err = newRing(l, c)
+		case Maglev:
+			l.choose, err = newMaglev(l, c)
 		default:
-			return nil, fmt.Errorf("build picker: the balancing policy %d is unknown", policy)
+			err = fmt.Errorf("build picker: the balancing policy %d is unknown", policy)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return p, nil
@@ -63,6 +83,7 @@ type picker struct{ levels []*level }
 type level struct {
 	endpoints []*Endpoint
 	weights   []uint32
+	keys      []string // to hash instead of the address, if not empty
 	choose    chooser
 
 	// counted is when share was, per cent of endpoints not ejected.

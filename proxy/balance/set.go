@@ -103,6 +103,7 @@ func (s *Set) levels() []*level {
 		}
 		l.endpoints = append(l.endpoints, s.endpoints[i])
 		l.weights = append(l.weights, spec.Weight)
+		l.keys = append(l.keys, spec.HashKey)
 	}
 	slices.SortFunc(order, func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.health, b.health), cmp.Compare(a.priority, b.priority))

@@ -32,7 +32,7 @@ func (q *events) Pop() any {
 // the latency after the first second and the slow one's share of requests.
 func simulate(t *testing.T, policy Policy, slow bool) (p99 time.Duration, share float64) {
 	s := NewSet(nil, specs(10))
-	p, r := newPicker(t, policy, s), rand.New(rand.NewPCG(5, 6))
+	p, r := pickerOf(t, policy, s), rand.New(rand.NewPCG(5, 6))
 	var q events
 	var latencies []time.Duration
 	toSlow := 0
