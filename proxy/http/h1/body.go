@@ -144,10 +144,52 @@ func chunkSize(b []byte) (size int64, n int, bad *fault) {
 	return size, i + 1, nil
 }
 
-// validExtension accepts nothing or ";" and what may follow it. White space
-// before the semicolon is not accepted: others stop reading there.
+// validExtension accepts what RFC 9112, section 7.1.1, does, white space apart:
+// others stop reading there.
 func validExtension(s []byte) bool {
-	return len(s) == 0 || s[0] == ';' && !http.HasControl(s)
+	for len(s) > 0 {
+		n := tokenLen(s[1:])
+		if s[0] != ';' || n == 0 {
+			return false
+		}
+		if s = s[1+n:]; len(s) == 0 || s[0] != '=' {
+			continue
+		}
+		if n = tokenLen(s[1:]); n == 0 {
+			n = quotedLen(s[1:])
+		}
+		if n == 0 {
+			return false
+		}
+		s = s[1+n:]
+	}
+	return true
+}
+
+func tokenLen(s []byte) int {
+	n := 0
+	for n < len(s) && lower[s[n]] != 0 {
+		n++
+	}
+	return n
+}
+
+// quotedLen returns the length of the quoted string that s begins with, else 0.
+func quotedLen(s []byte) int {
+	if len(s) == 0 || s[0] != '"' {
+		return 0
+	}
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return i + 1
+		case c < ' ' && c != '\t' || c == 0x7f:
+			return 0
+		case c == '\\' && i+1 < len(s) && s[i+1] >= ' ' && s[i+1] != 0x7f:
+			i++
+		}
+	}
+	return 0
 }
 
 func unhex(c byte) byte {

@@ -76,13 +76,11 @@ func (s *clientStream) ReadHead(h *http.Head) error {
 	bad := parseResponse(s.c.Buffered()[:n], h, &s.framing, &s.asked, s.limits.Fields)
 	s.c.Consume(n)
 	if bad != nil {
-		s.close = true
 		return s.refuse(bad)
 	}
 	s.close = s.close || h.Close
 	if h.Status < 200 && h.Status != 101 {
 		if s.interims++; s.interims > maxInterims {
-			s.close = true
 			return s.refuse(manyInterims)
 		}
 		return nil
@@ -119,7 +117,7 @@ func (s *clientStream) Close() {
 		s.dropTrailers()
 	}
 	s.discard()
-	whole := s.answered && s.in.complete() && s.ended && !s.failed && s.cause.Load() == nil
+	whole := s.answered && s.in.complete() && s.ended && !s.failed && !s.spoiled.Load() && s.cause.Load() == nil
 	if whole && !s.close && len(s.c.Buffered()) == 0 {
 		s.c.Release()
 		s.pool.put(s)

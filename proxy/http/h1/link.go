@@ -42,6 +42,9 @@ type link struct {
 	reading atomic.Bool
 	// sent is set once a byte of the exchange went out.
 	sent atomic.Bool
+	// spoiled is set once the peer broke the protocol: nothing that follows
+	// on the connection can be trusted.
+	spoiled atomic.Bool
 	// reused says that the connection served an exchange before.
 	reused bool
 
@@ -385,6 +388,7 @@ func (l *link) Abort(err error) {
 
 // refuse makes the error of a message that the peer should not have sent.
 func (l *link) refuse(f *fault) error {
+	l.spoiled.Store(true)
 	if c := l.cause.Load(); c != nil {
 		return c.err
 	}

@@ -246,7 +246,7 @@ func (x *serverStream) WriteHead(h *http.Head, end bool) error {
 
 // answer decides the framing of a final response (RFC 9112, section 6.3).
 func (x *serverStream) answer(h *http.Head, end bool) (answer, *fault) {
-	a := answer{close: x.close || x.refused || x.expecting.Load() || x.options.Draining != nil && x.options.Draining()}
+	a := answer{close: x.close || x.refused || x.spoiled.Load() || x.expecting.Load() || x.options.Draining != nil && x.options.Draining()}
 	switch {
 	case h.Status == 101:
 		if x.asked.protocol == "" || h.Protocol != x.asked.protocol {
@@ -321,8 +321,8 @@ func (x *serverStream) finish() bool {
 	if x.in.block > 0 {
 		x.dropTrailers()
 	}
-	if x.close {
-		if x.refused || !x.in.complete() || len(x.c.Buffered()) > 0 {
+	if x.close || x.spoiled.Load() {
+		if x.refused || x.spoiled.Load() || !x.in.complete() || len(x.c.Buffered()) > 0 {
 			x.linger()
 		}
 		return false
