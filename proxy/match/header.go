@@ -8,7 +8,8 @@ import (
 )
 
 // HeaderRule is a test of one header field as configured. The names :method,
-// :authority, :path and :scheme stand for the pseudo-fields.
+// :authority, :path and :scheme stand for the pseudo-fields, and host for
+// :authority, which is where heads keep it.
 type HeaderRule struct {
 	Name       string
 	Op         Op

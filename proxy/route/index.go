@@ -11,8 +11,9 @@ import (
 // host is a compiled virtual host. Its index finds the few routes whose path
 // may fit, so that the cost of a match does not grow with the number of routes:
 // exact paths stand in a map, all others in a radix tree under the literal text
-// that their paths begin with. The first route wins, so the lists that fit,
-// each in order, are merged.
+// that their paths begin with. Routes that ignore case stand at its root, and
+// are tried one by one. The first route wins, so the lists that fit, each in
+// order, are merged.
 type host[T any] struct {
 	rules []rule[T]
 	exact map[string][]int32
