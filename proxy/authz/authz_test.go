@@ -202,6 +202,15 @@ func TestTheOriginalDestinationCounts(t *testing.T) {
 	}
 }
 
+func TestZonesDoNotHideAnAddress(t *testing.T) {
+	p := newPolicy(t, Deny, Rule{Permissions: anything, Principals: []Principal{{SourceIP: netip.MustParsePrefix("fe80::/10")}}})
+	info := peer(t, "")
+	info.Remote = netip.MustParseAddrPort("[fe80::1%eth0]:1")
+	if p.Check(info, nil).Allowed {
+		t.Error("an address with a zone passed")
+	}
+}
+
 func TestAChainRefusesWhenAnyRefuses(t *testing.T) {
 	compile := func(c Config) *Policy {
 		p, err := New(c)

@@ -93,6 +93,10 @@ func destinationOf(info *conn.Info) netip.AddrPort {
 	return info.Local
 }
 
+// contains ignores how the address is written: as IPv4 in IPv6, or with a zone,
+// which a prefix alone would never contain.
+func contains(p netip.Prefix, a netip.Addr) bool { return p.Contains(a.Unmap().WithZone("")) }
+
 func (c *condition) holds(info *conn.Info, head *http.Head) truth {
 	switch c.op {
 	case always:
@@ -129,9 +133,9 @@ func (c *condition) holds(info *conn.Info, head *http.Head) truth {
 		p := destinationOf(info).Port()
 		return is(p >= c.ports.From && p <= c.ports.To)
 	case destination:
-		return is(c.addresses.Contains(destinationOf(info).Addr().Unmap()))
+		return is(contains(c.addresses, destinationOf(info).Addr()))
 	case source:
-		return is(c.addresses.Contains(info.Remote.Addr().Unmap()))
+		return is(contains(c.addresses, info.Remote.Addr()))
 	case serverName:
 		return is(c.text.MatchString(info.SNI))
 	case authenticated:
