@@ -1,6 +1,10 @@
 package stats
 
-import "github.com/leno-mesh/leno/proxy/http"
+import (
+	"strconv"
+
+	"github.com/leno-mesh/leno/proxy/http"
+)
 
 // Edge is what happened on a series since the last Deltas.
 type Edge struct {
@@ -29,10 +33,25 @@ type snapshot struct {
 	requests, failures, sent, received, opened uint64
 	active                                     int64
 	sum                                        uint64
-	codes                                      map[uint16]uint64
+	codes                                      []codeCount // ascending
 	grpc                                       [grpcCodes]uint64
 	faults                                     [faultKinds]uint64
 	durations                                  [bucketCount]uint64
+}
+
+type codeCount struct {
+	code  int
+	count uint64
+}
+
+// code returns the count of a status.
+func (n *snapshot) code(code int) uint64 {
+	for _, c := range n.codes {
+		if c.code == code {
+			return c.count
+		}
+	}
+	return 0
 }
 
 func (n *snapshot) activity() uint64 { return n.requests + n.opened + n.sent + n.received }
@@ -42,13 +61,13 @@ func (n *snapshot) activity() uint64 { return n.requests + n.opened + n.sent + n
 func (s *Series) read() *snapshot {
 	n := &snapshot{
 		requests: s.requests.Load(), failures: s.failures.Load(), sent: s.sent.Load(), received: s.received.Load(),
-		opened: s.opened.Load(), active: s.active.Load(), codes: map[uint16]uint64{},
+		opened: s.opened.Load(), active: s.active.Load(),
 	}
 	for i := range s.classes {
 		if c := s.classes[i].Load(); c != nil {
 			for j := range c {
 				if v := c[j].Load(); v > 0 {
-					n.codes[uint16(100*i+j)] = v
+					n.codes = append(n.codes, codeCount{100*i + j, v})
 				}
 			}
 		}
@@ -99,14 +118,14 @@ func (s *Series) edge(old, now *snapshot) Edge {
 		Sent: now.sent - old.sent, Received: now.received - old.received,
 		Opened: now.opened - old.opened, Active: now.active,
 	}
-	for code := range uint16(100 * (maxClass + 1)) {
-		if d := now.codes[code] - old.codes[code]; d > 0 {
-			e.Codes = append(e.Codes, Count{statusText(int(code/100), int(code%100)), d})
+	for _, c := range now.codes {
+		if d := c.count - old.code(c.code); d > 0 {
+			e.Codes = append(e.Codes, Count{strconv.Itoa(c.code), d})
 		}
 	}
 	for i := range now.grpc {
 		if d := now.grpc[i] - old.grpc[i]; d > 0 {
-			e.Codes = append(e.Codes, Count{"grpc:" + statusText(0, i), d})
+			e.Codes = append(e.Codes, Count{"grpc:" + strconv.Itoa(i), d})
 		}
 	}
 	for i := range now.faults {

@@ -72,18 +72,25 @@ func (r *Registry) other(k Key) *Series {
 }
 
 // revive puts a series back that was dropped, or returns the one that counts
-// in its place.
+// in its place, for which it takes the lock only once.
 func (r *Registry) revive(s *Series) *Series {
+	if i := s.instead.Load(); i != nil && !i.retired.Load() {
+		return i
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now := r.series[s.key]; now != nil {
+	switch now := r.series[s.key]; {
+	case now != nil:
+		s.instead.Store(now)
 		return now
-	}
-	if len(r.series) >= r.limit {
+	case len(r.series) >= r.limit:
 		r.refused++
-		return r.other(s.key)
+		other := r.other(s.key)
+		s.instead.Store(other)
+		return other
 	}
 	s.seenAt = time.Time{}
+	s.instead.Store(nil)
 	r.series[s.key] = s
 	s.retired.Store(false)
 	return s

@@ -5,7 +5,6 @@
 package stats
 
 import (
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +41,8 @@ type Series struct {
 	key      Key
 	registry *Registry
 	retired  atomic.Bool // dropped from the registry because nothing happened
+	// instead counts for a retired series, nil before it is used again.
+	instead atomic.Pointer[Series]
 
 	requests, failures, sent, received, opened atomic.Uint64
 	active                                     atomic.Int64
@@ -148,12 +149,4 @@ func (s *Series) Carried(sent, received uint64) {
 // activity grows with all that happens.
 func (s *Series) activity() uint64 {
 	return s.requests.Load() + s.opened.Load() + s.sent.Load() + s.received.Load()
-}
-
-// statusText writes a status; 0 is none.
-func statusText(class, rest int) string {
-	if class == 0 && rest == 0 {
-		return "0"
-	}
-	return strconv.Itoa(100*class + rest)
 }

@@ -130,6 +130,29 @@ func TestIdleSeriesAreForgottenAndComeBack(t *testing.T) {
 	}
 }
 
+func TestAKeptHandleCountsInTheSeriesThatReplacedIt(t *testing.T) {
+	r := NewRegistry(0, time.Minute)
+	kept := r.Series(shop)
+	r.Sweep(time.Unix(1000, 0))
+	r.Sweep(time.Unix(1060, 0))
+	next := r.Series(shop)
+	if next == kept {
+		t.Fatal("the idle series was kept")
+	}
+	for range 3 {
+		kept.Record(Request{Status: 200})
+	}
+	if next.requests.Load() != 3 || kept.instead.Load() != next {
+		t.Errorf("%d requests", next.requests.Load())
+	}
+	r.Sweep(time.Unix(1120, 0))
+	r.Sweep(time.Unix(1180, 0))
+	kept.Record(Request{Status: 200})
+	if r.Series(shop) != kept || kept.requests.Load() != 1 {
+		t.Error("the handle did not come back after its replacement went too")
+	}
+}
+
 func TestMetricsOfOthersAreWritten(t *testing.T) {
 	r := NewRegistry(0, 0)
 	r.Gauge("leno_goroutines", "Old.", func() float64 { return 1 })

@@ -180,11 +180,9 @@ func (t *text) sample(name, suffix, labels string, v float64) {
 func (t *text) traffic(rows []row) {
 	t.family("leno_requests", "counter", "", "Requests that ended, by HTTP status; 0 is no answer.")
 	for i := range rows {
-		for code := range uint16(100 * (maxClass + 1)) {
-			if n := rows[i].codes[code]; n > 0 {
-				class := strconv.Itoa(int(code/100)) + "xx"
-				t.sample("leno_requests", "_total", rows[i].labels+`,code="`+statusText(int(code/100), int(code%100))+`",class="`+class+`"`, float64(n))
-			}
+		for _, c := range rows[i].codes {
+			code := `,code="` + strconv.Itoa(c.code) + `",class="` + strconv.Itoa(c.code/100) + `xx"`
+			t.sample("leno_requests", "_total", rows[i].labels+code, float64(c.count))
 		}
 	}
 	t.family("leno_grpc_requests", "counter", "", "Requests that ended with a gRPC status.")
