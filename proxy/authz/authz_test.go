@@ -105,6 +105,8 @@ func TestPrincipalsMatchAsEnvoyDoes(t *testing.T) {
 		{Principal{Identity: &match.Rule{Op: match.Contains, Value: "/ns/shop/"}}, true, false},
 		{Principal{Identity: &match.Rule{Op: match.Regex, Value: ".*"}}, true, false},
 		{Principal{Identity: &match.Rule{}}, false, false},
+		{Principal{Authenticated: true, Identity: &match.Rule{Value: cart}}, true, false},
+		{Principal{Authenticated: true, Identity: &match.Rule{Value: web}}, false, false},
 		{Principal{Not: &Principal{Identity: &match.Rule{Value: web}}}, true, true},
 		{Principal{SourceIP: netip.MustParsePrefix("10.1.0.0/16")}, true, true},
 		{Principal{SourceIP: netip.MustParsePrefix("10.2.0.0/16")}, false, false},

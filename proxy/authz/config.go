@@ -67,7 +67,8 @@ type Permission struct {
 // Ports is a range of ports, both ends included.
 type Ports struct{ From, To uint16 }
 
-// Principal is a condition on who asks; exactly one field is set.
+// Principal is a condition on who asks; exactly one field is set, but for
+// Authenticated, which Identity implies.
 type Principal struct {
 	Any bool
 	And []Principal
@@ -192,13 +193,13 @@ func compilePrincipal(p *Principal, depth int) (c condition, err error) {
 		set++
 		c, err = compileNot(p.Not, depth, compilePrincipal)
 	}
-	if p.Authenticated {
-		set++
-		c = condition{op: authenticated}
-	}
-	if p.Identity != nil {
+	switch {
+	case p.Identity != nil:
 		set++
 		c, err = compileText(identity, p.Identity)
+	case p.Authenticated:
+		set++
+		c = condition{op: authenticated}
 	}
 	if p.SourceIP != (netip.Prefix{}) {
 		set++
