@@ -45,7 +45,11 @@ func (c *checker) reasons(path, value string, reasons []string) bool {
 	if len(reasons) == 0 {
 		return true
 	}
-	c.fail(path, "%q is not valid: %s", value, reasons[0])
+	reason, _, _ := strings.Cut(reasons[0], ", regex used")
+	if strings.Contains(reason, "(e.g.") && !strings.HasSuffix(reason, ")") {
+		reason += ")"
+	}
+	c.fail(path, "%q is not valid: %s", value, reason)
 	return false
 }
 
@@ -151,14 +155,9 @@ func (c *checker) duration(path string, d gateway.Duration) time.Duration {
 }
 
 func (c *checker) hostname(path, host string) {
-	if rest, wild := strings.CutPrefix(host, "*."); wild {
-		if len(validation.IsDNS1123Subdomain(rest)) == 0 {
-			return
-		}
-	} else if len(validation.IsDNS1123Subdomain(host)) == 0 && len(validation.IsValidIP(nil, host)) > 0 {
-		return
+	if len(validation.IsDNS1123Subdomain(host)) > 0 {
+		c.fail(path, "%q is no host name; it is like shop.example.com, without port", host)
 	}
-	c.fail(path, "%q is no host name; it is like shop.example.com or *.example.com, without port", host)
 }
 
 // isToken reports that a string is a token of RFC 9110, section 5.6.2.

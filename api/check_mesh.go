@@ -51,7 +51,9 @@ func (c *checker) service(s *corev1.Service) {
 		if p.NodePort != 0 {
 			c.fail(path+".nodePort", "not supported; the mesh opens no node ports")
 		}
-		c.targetPort(path+".targetPort", p.TargetPort)
+		if p.TargetPort != intstr.FromInt32(p.Port) {
+			c.targetPort(path+".targetPort", p.TargetPort)
+		}
 	}
 }
 

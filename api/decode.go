@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,7 +37,9 @@ func Decode(data []byte, source string) ([]Object, error) {
 	}
 	d.file(data)
 	if len(d.errors) > 0 {
-		slices.SortStableFunc(d.errors, func(a, b FieldError) int { return a.Line - b.Line })
+		slices.SortStableFunc(d.errors, func(a, b FieldError) int {
+			return cmp.Or(a.Line-b.Line, strings.Compare(a.Path, b.Path))
+		})
 		return nil, d.errors
 	}
 	return d.objects, nil

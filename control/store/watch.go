@@ -35,10 +35,10 @@ func (w *Watch) Err() error {
 }
 
 const (
-	// remembered is how many batches a store can deliver to a late watcher.
-	remembered = 4096
-	// pending is how many batches wait for a watcher before it is dropped.
-	pending = 1024
+	// Remembered is how many batches a store can deliver to a late watcher.
+	Remembered = 4096
+	// Pending is how many batches wait for a watcher before it is dropped.
+	Pending = 1024
 )
 
 // Feed delivers committed batches to watchers. Both stores are built on it.
@@ -63,9 +63,9 @@ func (f *Feed) Publish(b Batch) {
 	defer f.mu.Unlock()
 	f.newest = b.Revision
 	f.history = append(f.history, b)
-	if len(f.history) >= 2*remembered {
-		f.oldest = f.history[len(f.history)-remembered-1].Revision
-		f.history = append([]Batch(nil), f.history[len(f.history)-remembered:]...)
+	if len(f.history) >= 2*Remembered {
+		f.oldest = f.history[len(f.history)-Remembered-1].Revision
+		f.history = append([]Batch(nil), f.history[len(f.history)-Remembered:]...)
 	}
 	for w := range f.watches {
 		select {
@@ -93,7 +93,7 @@ func (f *Feed) Watch(ctx context.Context, after uint64) (*Watch, error) {
 		first--
 	}
 	missed := f.history[first:]
-	w := &Watch{batches: make(chan Batch, len(missed)+pending)}
+	w := &Watch{batches: make(chan Batch, len(missed)+Pending)}
 	for _, b := range missed {
 		w.batches <- b
 	}
