@@ -108,8 +108,7 @@ func emitSwitch(w *bytes.Buffer, m *message, signature, otherwise string,
 ) {
 	if !slices.ContainsFunc(m.fields, has) {
 		name, rest, _ := strings.Cut(signature, "(")
-		params, result, _ := strings.Cut(rest, ")")
-		_ = params
+		_, result, _ := strings.Cut(rest, ")")
 		in := "int"
 		if name == "child" {
 			in = "int, int"

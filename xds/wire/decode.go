@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -71,10 +72,10 @@ func (d *decoder) message(b []byte, m Message, depth int) error {
 // skipped records a field that was set and is not read.
 func (d *decoder) skipped(s *schema, number protowire.Number, i int) {
 	if i >= 0 {
-		d.report.unsupported(d.path.with(s.fields[i].name) + " (wrong wire type)")
+		d.report.unsupported(d.path, s.fields[i].name, " (wrong wire type)")
 		return
 	}
-	text := fmt.Sprint(number)
+	text := strconv.Itoa(int(number))
 	find := func(list string) (found string) {
 		pairs(list, func(number, name string) bool {
 			if number == text {
@@ -85,13 +86,18 @@ func (d *decoder) skipped(s *schema, number protowire.Number, i int) {
 		return found
 	}
 	if name := find(s.harmless); name != "" {
-		d.report.ignored(d.path.with(name))
+		d.report.ignored(d.path, name)
 		return
 	}
 	if name := find(s.refused); name != "" {
 		text = name
 	}
-	d.report.unsupported(d.path.with(text))
+	d.report.unsupported(d.path, text, "")
+}
+
+// unknown records a field of a wrapper, duration, Struct or map entry.
+func (d *decoder) unknown(f *field, number protowire.Number) {
+	d.report.unsupported(d.path, f.name, fmt.Sprintf(".%d", number))
 }
 
 func (d *decoder) malformed(code int) error {
@@ -188,7 +194,7 @@ func (d *decoder) store(p any, f *field, v scalar) {
 	if f.kind == kindEnum {
 		v.bits = uint64(int64(int32(v.bits)))
 		if _, known := f.enum.name(int32(v.bits)); !known {
-			d.report.unsupported(fmt.Sprintf("%s (value %d)", d.path.with(f.name), int32(v.bits)))
+			d.report.unsupported(d.path, f.name, fmt.Sprintf(" (value %d)", int32(v.bits)))
 		}
 	}
 	store(p, v)
@@ -216,7 +222,7 @@ func (d *decoder) resolve(a *Any, depth int) error {
 	a.Value = nil
 	m := New(a.TypeURL)
 	if m == nil {
-		d.report.unsupported(fmt.Sprintf("%s (type %q)", d.path, a.TypeURL))
+		d.report.unsupported(d.path, "", fmt.Sprintf(" (type %q)", shorten(a.TypeURL, 200)))
 		return nil
 	}
 	a.Message = m
@@ -272,7 +278,7 @@ func (d *decoder) wrapper(data []byte, f *field, p any) error {
 	}
 	err := d.fields(data, f.name, func(number protowire.Number, typ protowire.Type, data []byte, bits scalar) error {
 		if number != 1 || typ != f.kind.wireType() {
-			d.report.unsupported(d.path.with(f.name) + "." + fmt.Sprint(number))
+			d.unknown(f, number)
 			return nil
 		}
 		v = bits
@@ -302,7 +308,7 @@ func (d *decoder) duration(data []byte, f *field, p any) error {
 		case number == 2 && typ == protowire.VarintType:
 			nanos = int64(int32(v.bits))
 		default:
-			d.report.unsupported(d.path.with(f.name) + "." + fmt.Sprint(number))
+			d.unknown(f, number)
 		}
 		return nil
 	}, kindInt64)

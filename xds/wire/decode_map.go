@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"fmt"
 	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -21,7 +20,7 @@ func (d *decoder) entry(data []byte, f *field, p any, depth int) error {
 			}
 			value = data
 		default:
-			d.report.unsupported(d.path.with(f.name) + "." + fmt.Sprint(number))
+			d.unknown(f, number)
 		}
 		return err
 	}, kindUint64)
@@ -62,7 +61,7 @@ func (d *decoder) structure(data []byte, f *field, m *map[string]any, depth int)
 	}
 	return d.fields(data, f.name, func(number protowire.Number, typ protowire.Type, data []byte, _ scalar) error {
 		if number != 1 || typ != protowire.BytesType {
-			d.report.unsupported(d.path.with(f.name) + "." + fmt.Sprint(number))
+			d.unknown(f, number)
 			return nil
 		}
 		var key string
@@ -74,7 +73,7 @@ func (d *decoder) structure(data []byte, f *field, m *map[string]any, depth int)
 			case number == 2 && typ == protowire.BytesType:
 				value, err = d.value(data, f, value, depth+2)
 			default:
-				d.report.unsupported(d.path.with(f.name) + "." + fmt.Sprint(number))
+				d.unknown(f, number)
 			}
 			return err
 		}, kindUint64)
@@ -106,7 +105,7 @@ func (d *decoder) value(data []byte, f *field, v any, depth int) (any, error) {
 			list, _ := v.([]any)
 			v, err = d.list(data, f, list, depth+1)
 		default:
-			d.report.unsupported(d.path.with(f.name) + "." + fmt.Sprint(number))
+			d.unknown(f, number)
 		}
 		return err
 	}, kindDouble)
@@ -120,7 +119,7 @@ func (d *decoder) list(data []byte, f *field, list []any, depth int) ([]any, err
 	}
 	err := d.fields(data, f.name, func(number protowire.Number, typ protowire.Type, data []byte, _ scalar) error {
 		if number != 1 || typ != protowire.BytesType {
-			d.report.unsupported(d.path.with(f.name) + "." + fmt.Sprint(number))
+			d.unknown(f, number)
 			return nil
 		}
 		v, err := d.value(data, f, nil, depth+1)

@@ -243,8 +243,9 @@ func (w *printer) text(s string) *printer {
 			w.raw(`\t`)
 		case r == '\r':
 			w.raw(`\r`)
-		case r < 0x20 || r == 0x7f:
-			w.b = append(w.b, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
+		case r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0xfeff || r == 0xfffe || r == 0xffff:
+			// Control characters, and what YAML does not take as text.
+			w.b = append(w.b, '\\', 'u', hex[r>>12], hex[r>>8&15], hex[r>>4&15], hex[r&15])
 		default:
 			w.b = utf8.AppendRune(w.b, r)
 		}

@@ -72,8 +72,6 @@ const (
 	kindMessageMap // a mapping
 )
 
-func (k kind) isMessage() bool { return k == kindMessage }
-
 func (k kind) isMap() bool { return k >= kindStringMap }
 
 // maxDepth bounds how deep messages may nest.
@@ -224,7 +222,11 @@ func TypeURL(m Message) string { return typePrefix + m.schema().name }
 // New returns an empty message for a type URL that may stand in an Any or name
 // a resource, or nil.
 func New(typeURL string) Message {
-	return newMessage(typeURL[strings.LastIndexByte(typeURL, '/')+1:])
+	slash := strings.LastIndexByte(typeURL, '/')
+	if slash < 0 {
+		return nil
+	}
+	return newMessage(typeURL[slash+1:])
 }
 
 const typePrefix = "type.googleapis.com/"

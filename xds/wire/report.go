@@ -18,15 +18,17 @@ type Report struct {
 
 const maxReported = 64
 
-func (r *Report) unsupported(path string) {
+// unsupported records a name below p; note says what is wrong with it, if it is
+// not merely set.
+func (r *Report) unsupported(p path, name, note string) {
 	if len(r.Unsupported) < maxReported {
-		r.Unsupported = append(r.Unsupported, path)
+		r.Unsupported = append(r.Unsupported, p.with(name)+note)
 	}
 }
 
-func (r *Report) ignored(path string) {
+func (r *Report) ignored(p path, name string) {
 	if len(r.Ignored) < maxReported {
-		r.Ignored = append(r.Ignored, path)
+		r.Ignored = append(r.Ignored, p.with(name))
 	}
 }
 
@@ -43,7 +45,11 @@ type step struct {
 // with returns the path as text, with one more name.
 func (p path) with(name string) string {
 	var b strings.Builder
-	for _, s := range append(p[:len(p):len(p)], step{name: name, index: -1}) {
+	steps := p
+	if name != "" {
+		steps = append(p[:len(p):len(p)], step{name: name, index: -1})
+	}
+	for _, s := range steps {
 		if b.Len() > 0 && s.name != "" {
 			b.WriteByte('.')
 		}
@@ -55,7 +61,7 @@ func (p path) with(name string) string {
 		}
 		if s.keyed {
 			b.WriteByte('[')
-			b.WriteString(strconv.Quote(s.key))
+			b.WriteString(strconv.Quote(shorten(s.key, 100)))
 			b.WriteByte(']')
 		}
 	}
@@ -63,3 +69,11 @@ func (p path) with(name string) string {
 }
 
 func (p path) String() string { return p.with("") }
+
+// shorten cuts text that is to be quoted to about n bytes.
+func shorten(s string, n int) string {
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return s
+}

@@ -70,6 +70,7 @@ type reader struct {
 	more   int // errors that are not in errs
 	nodes  int
 	full   bool // maxNodes was reached
+	secret bool // no content in errors, please
 }
 
 func (r *reader) fail(n *yaml.Node, at, format string, args ...any) {
@@ -111,7 +112,7 @@ func (r *reader) message(n *yaml.Node, m Message, depth int) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		r.fail(n, r.path.String(), "want a mapping, have %s", describe(n))
+		r.fail(n, r.path.String(), "want a mapping, have %s", r.describe(n))
 		return
 	}
 	if a, ok := m.(*Any); ok {
@@ -151,7 +152,7 @@ func (r *reader) members(n *yaml.Node, m Message, depth int, packed bool) {
 		key, value := n.Content[i], n.Content[i+1]
 		name := key.Value
 		if key.Kind != yaml.ScalarNode {
-			r.fail(key, r.path.String(), "a key must be a name, this is %s", describe(key))
+			r.fail(key, r.path.String(), "a key must be a name, this is %s", r.describe(key))
 			continue
 		}
 		if packed && name == "@type" && !seen[name] {
@@ -179,7 +180,10 @@ func (r *reader) members(n *yaml.Node, m Message, depth int, packed bool) {
 			}
 			taken[f.oneof] = f.name
 		}
+		outer := r.secret
+		r.secret = outer || f.secret
 		r.field(value, m, at, f, depth)
+		r.secret = outer
 	}
 }
 
@@ -195,7 +199,7 @@ func (r *reader) unread(key *yaml.Node, s *schema, name string) {
 		return found
 	}
 	if field := in(s.harmless); field != "" {
-		r.report.ignored(r.path.with(field))
+		r.report.ignored(r.path, field)
 		return
 	}
 	if field := in(s.refused); field != "" {
@@ -216,7 +220,7 @@ func (r *reader) field(n *yaml.Node, m Message, i int, f *field, depth int) {
 			return
 		}
 		if n.Kind != yaml.SequenceNode {
-			r.fail(n, r.path.with(f.name), "want a list, have %s", describe(n))
+			r.fail(n, r.path.with(f.name), "want a list, have %s", r.describe(n))
 			return
 		}
 		for k, element := range n.Content {
@@ -278,7 +282,7 @@ func (r *reader) entries(n *yaml.Node, depth int, read func(key string, value *y
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		r.fail(n, r.path.String(), "want a mapping, have %s", describe(n))
+		r.fail(n, r.path.String(), "want a mapping, have %s", r.describe(n))
 		return
 	}
 	seen := make(map[string]bool, len(n.Content)/2)
@@ -286,7 +290,7 @@ func (r *reader) entries(n *yaml.Node, depth int, read func(key string, value *y
 		key := n.Content[i]
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			r.fail(key, r.path.String(), "a key must be a name, this is %s", describe(key))
+			r.fail(key, r.path.String(), "a key must be a name, this is %s", r.describe(key))
 		case seen[key.Value]:
 			r.fail(key, r.path.with(key.Value), "it is given twice")
 		default:

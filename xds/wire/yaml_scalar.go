@@ -13,7 +13,7 @@ import (
 )
 
 // describe names what a node is, for error messages.
-func describe(n *yaml.Node) string {
+func (r *reader) describe(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
 		return "a mapping"
@@ -22,23 +22,21 @@ func describe(n *yaml.Node) string {
 	case yaml.AliasNode:
 		return "an alias"
 	}
+	if r.secret {
+		return "something else"
+	}
 	switch n.ShortTag() {
 	case "!!null":
 		return "nothing"
 	case "!!str":
-		return "the text " + shorten(n.Value)
+		return "the text " + quote(n.Value)
 	case "!!int", "!!float":
-		return "the number " + shorten(n.Value)
+		return "the number " + quote(n.Value)
 	}
-	return shorten(n.Value)
+	return quote(n.Value)
 }
 
-func shorten(s string) string {
-	if len(s) > 40 {
-		s = strings.ToValidUTF8(s[:40], "") + "…"
-	}
-	return strconv.Quote(s)
-}
+func quote(s string) string { return strconv.Quote(shorten(s, 40)) }
 
 // scalar reads the value of a field, whose path is the reader's.
 func (r *reader) scalar(n *yaml.Node, p any, f *field, depth int) {
@@ -47,11 +45,7 @@ func (r *reader) scalar(n *yaml.Node, p any, f *field, depth int) {
 	}
 	v, want := convert(n, f)
 	if want != "" {
-		if f.secret {
-			r.fail(n, r.path.String(), "want %s", want)
-			return
-		}
-		r.fail(n, r.path.String(), "want %s, have %s", want, describe(n))
+		r.fail(n, r.path.String(), "want %s, have %s", want, r.describe(n))
 		return
 	}
 	store(p, v)
