@@ -17,12 +17,12 @@ import (
 )
 
 // Describe gives an object and everything that has to do with it.
-func (s *Server) Describe(_ context.Context, r *adminv1.DescribeRequest) (*adminv1.DescribeResponse, error) {
+func (s *Server) Describe(ctx context.Context, r *adminv1.DescribeRequest) (*adminv1.DescribeResponse, error) {
 	object, err := s.get(r.GetReference())
 	if err != nil {
 		return nil, err
 	}
-	snapshot := s.snapshot()
+	snapshot := s.snapshot(ctx)
 	message, err := s.object(snapshot, object)
 	if err != nil {
 		return nil, failure(err)
@@ -40,7 +40,7 @@ func (s *Server) Describe(_ context.Context, r *adminv1.DescribeRequest) (*admin
 	switch ref.Kind {
 	case api.Service:
 		if service := snapshot.Service(ref.Namespace, ref.Name); service != nil {
-			answer.Service = serviceView(snapshot, service)
+			answer.Service = serviceView(snapshot, service, s.cfg.Trust().GetDomain())
 		}
 	case api.Workload:
 		if w := snapshot.Workload(ref.Namespace, ref.Name); w != nil {
@@ -163,10 +163,10 @@ func linking(n *model.Namespace) []api.Object {
 	return out
 }
 
-func serviceView(snapshot *model.Snapshot, service *model.Service) *adminv1.ServiceView {
+func serviceView(snapshot *model.Snapshot, service *model.Service, trustDomain string) *adminv1.ServiceView {
 	view := &adminv1.ServiceView{}
 	for _, w := range service.Workloads {
-		view.Workloads = append(view.Workloads, workloadView(snapshot.TrustDomain(), w))
+		view.Workloads = append(view.Workloads, workloadView(trustDomain, w))
 	}
 	routes, policies := map[api.Ref]bool{}, map[api.Ref]bool{}
 	for _, port := range service.Ports {

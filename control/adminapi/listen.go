@@ -52,6 +52,9 @@ type unixListener struct {
 	path string
 }
 
+// Addr is where the socket was moved to.
+func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
 func (l *unixListener) Close() error {
 	os.Remove(l.path)
 	return l.Listener.Close()

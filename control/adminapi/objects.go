@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"connectrpc.com/connect"
 	"k8s.io/apimachinery/pkg/labels"
@@ -15,12 +16,12 @@ import (
 )
 
 // Get returns one object.
-func (s *Server) Get(_ context.Context, r *adminv1.GetRequest) (*adminv1.GetResponse, error) {
+func (s *Server) Get(ctx context.Context, r *adminv1.GetRequest) (*adminv1.GetResponse, error) {
 	object, err := s.get(r.GetReference())
 	if err != nil {
 		return nil, err
 	}
-	message, err := s.object(s.snapshot(), object)
+	message, err := s.object(s.snapshot(ctx), object)
 	if err != nil {
 		return nil, failure(err)
 	}
@@ -61,7 +62,7 @@ func (s *Server) noObject(ref api.Ref) error {
 }
 
 // List returns the objects of a kind.
-func (s *Server) List(_ context.Context, r *adminv1.ListRequest) (*adminv1.ListResponse, error) {
+func (s *Server) List(ctx context.Context, r *adminv1.ListRequest) (*adminv1.ListResponse, error) {
 	info, err := lookup(r.GetKind())
 	if err != nil {
 		return nil, err
@@ -74,7 +75,7 @@ func (s *Server) List(_ context.Context, r *adminv1.ListRequest) (*adminv1.ListR
 	if err != nil {
 		return nil, failure(fmt.Errorf("list %s: %w", info.Plural, err))
 	}
-	snapshot := s.snapshot()
+	snapshot := s.snapshot(ctx)
 	answer := &adminv1.ListResponse{Revision: list.Revision}
 	for _, object := range list.Objects {
 		if !selector.Matches(labels.Set(object.GetLabels())) {
@@ -97,7 +98,18 @@ func scope(info api.KindInfo, namespace string) string {
 	return namespace
 }
 
-func (s *Server) snapshot() *model.Snapshot {
+// patience is how long a reader waits for what was just written to be in the
+// snapshot.
+const patience = 250 * time.Millisecond
+
+// snapshot returns one that has all that the store has, or the newest when that
+// takes long.
+func (s *Server) snapshot(ctx context.Context) *model.Snapshot {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if snapshot, err := s.caughtUp(ctx); err == nil {
+		return snapshot
+	}
 	if snapshot := s.cfg.Snapshots.Load(); snapshot != nil {
 		return snapshot
 	}

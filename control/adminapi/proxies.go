@@ -16,8 +16,8 @@ import (
 )
 
 // Status sums up the mesh.
-func (s *Server) Status(context.Context, *adminv1.StatusRequest) (*adminv1.StatusResponse, error) {
-	snapshot := s.snapshot()
+func (s *Server) Status(ctx context.Context, _ *adminv1.StatusRequest) (*adminv1.StatusResponse, error) {
+	snapshot := s.snapshot(ctx)
 	list, err := s.cfg.Store.List("", "")
 	if err != nil {
 		return nil, failure(fmt.Errorf("list objects: %w", err))

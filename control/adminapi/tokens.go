@@ -41,8 +41,11 @@ func tokenRequest(r *adminv1.CreateTokenRequest) (TokenRequest, error) {
 		request.Account = request.Service
 	}
 	for what, name := range map[string]string{"namespace": request.Namespace, "service": request.Service, "account": request.Account} {
-		if wrong := validation.IsDNS1123Label(name); len(wrong) > 0 {
-			return TokenRequest{}, invalid("%q cannot be the name of a token's %s: %s", name, what, wrong[0])
+		if name == "" {
+			return TokenRequest{}, invalid("the %s is missing", what)
+		}
+		if len(validation.IsDNS1123Label(name)) > 0 {
+			return TokenRequest{}, invalid("%q cannot be the name of the %s: a name has lower-case letters, digits and -, at most 63", name, what)
 		}
 	}
 	if seconds := r.GetTtlSeconds(); seconds != 0 {

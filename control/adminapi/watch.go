@@ -34,7 +34,7 @@ func (s *Server) Watch(ctx context.Context, r *adminv1.WatchRequest, stream *con
 	}
 	w := &watcher{server: s, stream: stream, known: make(map[api.Ref]api.Object)}
 	for _, o := range list.Objects {
-		if err := w.send("added", o, list.Revision); err != nil {
+		if err := w.send(ctx, "added", o, list.Revision); err != nil {
 			return err
 		}
 	}
@@ -46,7 +46,7 @@ func (s *Server) Watch(ctx context.Context, r *adminv1.WatchRequest, stream *con
 			if change.Ref.Kind != info.Kind || namespace != "" && change.Ref.Namespace != namespace {
 				continue
 			}
-			if err := w.change(change, batch.Revision); err != nil {
+			if err := w.change(ctx, change, batch.Revision); err != nil {
 				return err
 			}
 		}
@@ -64,27 +64,27 @@ type watcher struct {
 	known  map[api.Ref]api.Object // last sent
 }
 
-func (w *watcher) change(change api.Change, revision uint64) error {
+func (w *watcher) change(ctx context.Context, change api.Change, revision uint64) error {
 	before, known := w.known[change.Ref]
 	switch {
 	case change.Object == nil && !known:
 		return nil
 	case change.Object == nil:
 		delete(w.known, change.Ref)
-		return w.write("deleted", before, revision)
+		return w.write(ctx, "deleted", before, revision)
 	case known:
-		return w.send("modified", change.Object, revision)
+		return w.send(ctx, "modified", change.Object, revision)
 	}
-	return w.send("added", change.Object, revision)
+	return w.send(ctx, "added", change.Object, revision)
 }
 
-func (w *watcher) send(event string, o api.Object, revision uint64) error {
+func (w *watcher) send(ctx context.Context, event string, o api.Object, revision uint64) error {
 	w.known[api.RefOf(o)] = o
-	return w.write(event, o, revision)
+	return w.write(ctx, event, o, revision)
 }
 
-func (w *watcher) write(event string, o api.Object, revision uint64) error {
-	message, err := w.server.object(w.server.snapshot(), o)
+func (w *watcher) write(ctx context.Context, event string, o api.Object, revision uint64) error {
+	message, err := w.server.object(w.server.snapshot(ctx), o)
 	if err != nil {
 		return failure(err)
 	}

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
+	"github.com/leno-mesh/leno/api/admin/v1/adminv1connect"
+)
+
+// wait follows a revision until every concerned proxy runs it.
+func (e *Env) wait(ctx context.Context, client adminv1connect.AdminClient, revision uint64, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	stream, err := client.Wait(ctx, &adminv1.WaitRequest{Revision: revision})
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	last := &adminv1.WaitResponse{}
+	for stream.Receive() {
+		last = stream.Msg()
+		e.progress(last)
+		if last.GetFinished() {
+			break
+		}
+	}
+	e.endProgress()
+	if err := stream.Err(); err != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return &ExitError{ExitTimeout, fmt.Errorf("after %s, %d of %d proxies run the change; waiting for %s", timeout, last.GetDone(), last.GetTotal(), waitingFor(last))}
+		}
+		return err
+	}
+	if len(last.GetRejected()) > 0 {
+		return &ExitError{ExitDifferent, fmt.Errorf("%d of %d proxies run the change; %s", last.GetDone(), last.GetTotal(), rejections(last.GetRejected()))}
+	}
+	if !last.GetFinished() {
+		return &ExitError{ExitUnreachable, errors.New("the control plane ended the answer before it was complete")}
+	}
+	if e.flags.output == "table" {
+		fmt.Fprintf(e.Err, "%d of %d proxies run it.\n", last.GetDone(), last.GetTotal())
+	}
+	return nil
+}
+
+func (e *Env) progress(p *adminv1.WaitResponse) {
+	if !e.ErrTerminal || p.GetFinished() {
+		return
+	}
+	line := fmt.Sprintf("%d of %d proxies run it; waiting for %s", p.GetDone(), p.GetTotal(), waitingFor(p))
+	fmt.Fprintf(e.Err, "\r\x1b[K%s", line)
+}
+
+func (e *Env) endProgress() {
+	if e.ErrTerminal {
+		fmt.Fprint(e.Err, "\r\x1b[K")
+	}
+}
+
+func waitingFor(p *adminv1.WaitResponse) string {
+	names := p.GetWaiting()
+	left := int(p.GetTotal()) - int(p.GetDone())
+	if len(names) > 3 {
+		names = names[:3]
+	}
+	list := printable(strings.Join(names, ", "))
+	switch {
+	case list == "":
+		return "the control plane"
+	case left > len(names):
+		return fmt.Sprintf("%s and %d more", list, left-len(names))
+	}
+	return list
+}
+
+func rejections(rejected []*adminv1.Rejection) string {
+	var parts []string
+	for _, r := range rejected {
+		parts = append(parts, printable(fmt.Sprintf("%s refused %s %s: %s", r.GetProxy(), r.GetType(), r.GetResource(), r.GetReason())))
+	}
+	return strings.Join(parts, "; ")
+}
