@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -89,6 +90,9 @@ func SetType(o Object) {
 	}
 }
 
+// ErrUnknownKind says that an object is of a kind that this Leno does not have.
+var ErrUnknownKind = errors.New("unknown kind")
+
 // DecodeStored reads an object that EncodeJSON wrote, without the checks that
 // what a user writes goes through.
 func DecodeStored(data []byte) (Object, error) {
@@ -98,7 +102,7 @@ func DecodeStored(data []byte) (Object, error) {
 	}
 	info, ok := Info(Kind(head.Kind))
 	if !ok || info.APIVersion != head.APIVersion {
-		return nil, fmt.Errorf("decode object: unknown kind %s %s", head.APIVersion, head.Kind)
+		return nil, fmt.Errorf("decode object: %w %s %s", ErrUnknownKind, head.APIVersion, head.Kind)
 	}
 	o := info.New()
 	if err := json.Unmarshal(data, o); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"github.com/leno-mesh/leno/api"
 	"github.com/leno-mesh/leno/api/v1alpha1"
 	"github.com/leno-mesh/leno/control/source"
+	"github.com/leno-mesh/leno/control/store"
+	"github.com/leno-mesh/leno/control/store/bolt"
 )
 
 func service(name string, port int32) api.Object {
@@ -187,4 +190,33 @@ func TestManyWritersLoseNothing(t *testing.T) {
 			t.Errorf("%d workloads, want 400", n)
 		}
 	})
+}
+
+// BenchmarkCommitToSnapshot measures from the beginning of a write to the file
+// to the snapshot that has it.
+func BenchmarkCommitToSnapshot(b *testing.B) {
+	s, err := bolt.Open(filepath.Join(b.TempDir(), "leno.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	a := New(source.NewStore(s))
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	for i := 0; b.Loop(); i++ {
+		r, err := s.Transaction([]store.Op{store.Put(workload(fmt.Sprint("w", i)))})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for {
+			now, changed := a.Snapshots().Next()
+			if now != nil && now.Rev >= r.Revision {
+				break
+			}
+			<-changed
+		}
+	}
+	cancel()
+	<-done
+	s.Close()
 }

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/leno-mesh/leno/api"
+	"github.com/leno-mesh/leno/api/v1alpha1"
 )
 
 func unix(seconds int64) metav1.Time { return metav1.NewTime(time.Unix(seconds, 0)) }
@@ -108,5 +109,39 @@ func BenchmarkWorkloadChange(b *testing.B) {
 		edit.Apply(api.Put(one))
 		s = edit.Commit(s.Rev + 1)
 		one, other = other, one
+	}
+}
+
+func TestRouteStatusSaysWhyARouteIsNotAccepted(t *testing.T) {
+	s := mesh(t, "svc shop/web 80\nwl shop/w app=web\nroute shop/good web:80 -> web:80\nroute shop/dangling web:80 -> none:80\nroute shop/lost none:80 -> web:80")
+	for name, want := range map[string]string{
+		"good":     "Accepted True Accepted, ResolvedRefs True ResolvedRefs",
+		"dangling": "Accepted True Accepted, ResolvedRefs False BackendNotFound",
+		"lost":     "Accepted False NoMatchingParent, ResolvedRefs True ResolvedRefs",
+	} {
+		var got []string
+		for _, p := range s.RouteStatus(s.Route(api.Ref{Kind: api.HTTPRoute, Namespace: "shop", Name: name})).Parents {
+			for _, c := range p.Conditions {
+				got = append(got, fmt.Sprintf("%s %s %s", c.Type, c.Status, c.Reason))
+			}
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: %v, want %s", name, got, want)
+		}
+	}
+}
+
+func TestCheckFindsWorkloadsAtOneAddress(t *testing.T) {
+	list := objects(t, "wl shop/b app=web\nwl shop/a app=web\nwl shop/c app=web")
+	for i, port := range []int32{15008, 15008, 15009} {
+		list[i].(*v1alpha1.Workload).Spec.MeshPort = port
+	}
+	var changes []api.Change
+	for _, o := range list {
+		changes = append(changes, api.Put(o))
+	}
+	_, problems := Validate(Empty(), changes)
+	if got := show(problems); got != "warning Workload/shop/b: spec.meshPort: workload shop/a has the same address 127.0.0.1 and mesh port 15008" {
+		t.Error(got)
 	}
 }

@@ -2,7 +2,6 @@ package model
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -339,12 +338,6 @@ func (d *derivation) serviceNames() []string {
 		names[i] = s.Name
 	}
 	return names
-}
-
-// refs returns the namespace's objects in a fixed order, so that problems are
-// reported in a fixed order too.
-func (d *derivation) refs() []api.Ref {
-	return slices.SortedFunc(maps.Keys(d.next.objects), compareRefs)
 }
 
 func compareRefs(a, b api.Ref) int {

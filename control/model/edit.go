@@ -43,27 +43,6 @@ func (e *Edit) Apply(c api.Change) {
 // meshRef names the only Mesh that counts; it is never written.
 var meshRef = api.Ref{Kind: api.Mesh, Namespace: v1alpha1.SystemNamespace, Name: v1alpha1.MeshName}
 
-// Get returns an object as the edit has it so far, nil when there is none.
-func (e *Edit) Get(ref api.Ref) api.Object { return e.objects(homeOf(ref))[ref] }
-
-// Refs returns the names of all objects as the edit has them so far.
-func (e *Edit) Refs() []api.Ref {
-	var refs []api.Ref
-	for name, n := range e.base.namespaces {
-		if e.touched[name] == nil {
-			for ref := range n.objects {
-				refs = append(refs, ref)
-			}
-		}
-	}
-	for _, objects := range e.touched {
-		for ref := range objects {
-			refs = append(refs, ref)
-		}
-	}
-	return refs
-}
-
 func (e *Edit) objects(namespace string) map[api.Ref]api.Object {
 	if objects, ok := e.touched[namespace]; ok {
 		return objects

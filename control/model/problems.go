@@ -53,18 +53,22 @@ func (d *derivation) checkWorkloads() {
 		network, ip string
 		port        int32
 	}
-	taken := make(map[address]string)
-	for _, ref := range d.refs() {
-		w, ok := d.next.objects[ref].(*v1alpha1.Workload)
-		if !ok || w.Spec.MeshPort == 0 {
+	at := make(map[address][]string)
+	for name, w := range d.next.Workloads {
+		if spec := &w.Object.Spec; spec.MeshPort != 0 {
+			a := address{spec.Network, spec.Address, spec.MeshPort}
+			at[a] = append(at[a], name)
+		}
+	}
+	for a, names := range at {
+		if len(names) < 2 {
 			continue
 		}
-		at := address{w.Spec.Network, w.Spec.Address, w.Spec.MeshPort}
-		if other, clash := taken[at]; clash {
-			d.warn(ref, "spec.meshPort", "PortClash", "workload %s/%s has the same address %s and mesh port %d", ref.Namespace, other, at.ip, at.port)
-			continue
+		slices.Sort(names)
+		for _, name := range names[1:] {
+			ref := api.Ref{Kind: api.Workload, Namespace: d.next.Name, Name: name}
+			d.warn(ref, "spec.meshPort", "PortClash", "workload %s/%s has the same address %s and mesh port %d", ref.Namespace, names[0], a.ip, a.port)
 		}
-		taken[at] = w.Name
 	}
 }
 

@@ -164,8 +164,13 @@ func verifyContents(path string, tx *bbolt.Tx) error {
 		return damaged(path, errors.New("it has no objects"))
 	}
 	err := objects.ForEach(func(k, v []byte) error {
-		if _, err := api.DecodeStored(v); err != nil {
-			return damaged(path, fmt.Errorf("%s: %w", strings.ReplaceAll(string(k), "\x00", "/"), err))
+		_, err := api.DecodeStored(v)
+		name := strings.ReplaceAll(string(k), "\x00", "/")
+		switch {
+		case errors.Is(err, api.ErrUnknownKind):
+			return fmt.Errorf("the store %s holds %s, of a kind that this version of Leno does not know; use the version that wrote it", path, name)
+		case err != nil:
+			return damaged(path, fmt.Errorf("%s: %w", name, err))
 		}
 		return nil
 	})

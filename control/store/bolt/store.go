@@ -178,8 +178,12 @@ func (s *Store) update(f func(*bbolt.Tx) error) error { return s.wrap(s.db.Updat
 
 // wrap gives errors of the file its name and leaves those about objects alone.
 func (s *Store) wrap(err error) error {
-	if errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
+	_, conflict := errors.AsType[*store.ConflictError](err)
+	switch {
+	case err == nil, conflict, errors.Is(err, store.ErrNotFound), errors.Is(err, errUnchanged):
+		return err
+	case errors.Is(err, bbolterrors.ErrDatabaseNotOpen):
 		return store.ErrClosed
 	}
-	return err
+	return fmt.Errorf("store %s: %w", s.path, err)
 }

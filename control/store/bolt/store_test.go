@@ -79,7 +79,10 @@ func TestOpenSaysWhoHoldsTheStore(t *testing.T) {
 	defer s.Close()
 	_, err := Open(path)
 	want := fmt.Sprintf("the store %s is in use by another leno process", path)
-	if err == nil || !strings.HasPrefix(err.Error(), want) {
+	if lockHolder(path) != "" {
+		want += fmt.Sprintf(" (pid %d)", os.Getpid())
+	}
+	if err == nil || err.Error() != want {
 		t.Fatalf("got %v, want %s", err, want)
 	}
 }
@@ -108,6 +111,10 @@ func TestOpenLeavesAFileThatIsNotRightAlone(t *testing.T) {
 	for i := 2 * os.Getpagesize(); i < len(wiped); i++ {
 		wiped[i] ^= 0xa5
 	}
+	unknown := filepath.Join(dir, "unknown.db")
+	rewrite(t, unknown, data, func(tx *bbolt.Tx) error {
+		return tx.Bucket(objectsBucket()).Put([]byte("Spell\x00a\x00b"), []byte(`{"apiVersion": "mesh.leno.dev/v9", "kind": "Spell"}`))
+	})
 	for _, test := range []struct {
 		name string
 		data []byte
@@ -120,6 +127,7 @@ func TestOpenLeavesAFileThatIsNotRightAlone(t *testing.T) {
 		{"pages overwritten", wiped, "is damaged"},
 		{"newer schema", read(t, newer), "was written by a newer Leno (schema 2, this one knows 1)"},
 		{"another program's", read(t, foreign), "is a database, but not a store of Leno"},
+		{"unknown kind", read(t, unknown), "holds Spell/a/b, of a kind that this version of Leno does not know"},
 		{"object garbled", read(t, garbled), "is damaged"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
