@@ -12,6 +12,7 @@ type entry struct {
 	name     string // full proto name
 	goName   string // if not protoc's
 	anyable  bool   // may stand in an Any
+	root     bool   // no other message leads to it
 	declared bool   // by hand; declares holds all its fields
 
 	all      bool
@@ -69,6 +70,9 @@ func parseHead(words []string) (*entry, error) {
 		switch {
 		case rest[0] == "any":
 			e.anyable = true
+			rest = rest[1:]
+		case rest[0] == "root":
+			e.root = true
 			rest = rest[1:]
 		case rest[0] == "as" && len(rest) > 1:
 			e.goName = rest[1]

@@ -192,10 +192,7 @@ func (r *resolver) unused(a *api) error {
 		}
 	}
 	for _, m := range a.messages {
-		root := m.entry.anyable || strings.HasPrefix(m.entry.name, "leno.") ||
-			strings.HasSuffix(m.entry.name, "Request") || strings.HasSuffix(m.entry.name, "Response") ||
-			strings.HasSuffix(m.entry.name, ".Bootstrap")
-		if !root && !used[m] {
+		if !m.entry.anyable && !m.entry.root && !used[m] {
 			return fmt.Errorf("line %d: no listed field is a %s", m.entry.line, m.entry.name)
 		}
 	}

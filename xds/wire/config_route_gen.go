@@ -371,19 +371,20 @@ func (*RouteMatch_ConnectMatcher) drop(int) {}
 
 // RouteAction is envoy.config.route.v3.RouteAction.
 type RouteAction struct {
-	Cluster               *string          // oneof cluster_specifier
-	WeightedClusters      *WeightedCluster // oneof cluster_specifier
-	PrefixRewrite         string
-	HostRewriteLiteral    *string // oneof host_rewrite_specifier
-	AutoHostRewrite       *bool   // oneof host_rewrite_specifier
-	Timeout               *time.Duration
-	RetryPolicy           *RetryPolicy
-	HashPolicy            []*RouteAction_HashPolicy
-	IdleTimeout           *time.Duration
-	UpgradeConfigs        []*RouteAction_UpgradeConfig
-	RequestMirrorPolicies []*RouteAction_RequestMirrorPolicy
-	RegexRewrite          *RegexMatchAndSubstitute
-	MaxStreamDuration     *RouteAction_MaxStreamDuration
+	Cluster                     *string          // oneof cluster_specifier
+	WeightedClusters            *WeightedCluster // oneof cluster_specifier
+	PrefixRewrite               string
+	HostRewriteLiteral          *string // oneof host_rewrite_specifier
+	AutoHostRewrite             *bool   // oneof host_rewrite_specifier
+	Timeout                     *time.Duration
+	RetryPolicy                 *RetryPolicy
+	HashPolicy                  []*RouteAction_HashPolicy
+	ClusterNotFoundResponseCode RouteAction_ClusterNotFoundResponseCode
+	IdleTimeout                 *time.Duration
+	UpgradeConfigs              []*RouteAction_UpgradeConfig
+	RequestMirrorPolicies       []*RouteAction_RequestMirrorPolicy
+	RegexRewrite                *RegexMatchAndSubstitute
+	MaxStreamDuration           *RouteAction_MaxStreamDuration
 }
 
 var schemaRouteAction = schema{
@@ -397,6 +398,7 @@ var schemaRouteAction = schema{
 		{number: 8, name: "timeout", kind: kindDuration},
 		{number: 9, name: "retry_policy", kind: kindMessage},
 		{number: 15, name: "hash_policy", kind: kindMessage, many: true},
+		{number: 20, name: "cluster_not_found_response_code", kind: kindEnum, enum: &enumRouteAction_ClusterNotFoundResponseCode},
 		{number: 24, name: "idle_timeout", kind: kindDuration},
 		{number: 25, name: "upgrade_configs", kind: kindMessage, many: true},
 		{number: 30, name: "request_mirror_policies", kind: kindMessage, many: true},
@@ -404,7 +406,7 @@ var schemaRouteAction = schema{
 		{number: 36, name: "max_stream_duration", kind: kindMessage},
 	},
 	harmless: "11 priority",
-	refused:  "2 cluster_header 37 cluster_specifier_plugin 39 inline_cluster_specifier_plugin 20 cluster_not_found_response_code 4 metadata_match 41 path_rewrite_policy 45 path_rewrite 29 host_rewrite_header 35 host_rewrite_path_regex 44 host_rewrite 38 append_x_forwarded_host 42 flush_timeout 40 early_data_policy 33 retry_policy_typed_config 13 rate_limits 14 include_vh_rate_limits 17 cors 23 max_grpc_timeout 28 grpc_timeout_offset 34 internal_redirect_policy 26 internal_redirect_action 31 max_internal_redirects 27 hedge_policy",
+	refused:  "2 cluster_header 37 cluster_specifier_plugin 39 inline_cluster_specifier_plugin 4 metadata_match 41 path_rewrite_policy 45 path_rewrite 29 host_rewrite_header 35 host_rewrite_path_regex 44 host_rewrite 38 append_x_forwarded_host 42 flush_timeout 40 early_data_policy 33 retry_policy_typed_config 13 rate_limits 14 include_vh_rate_limits 17 cors 23 max_grpc_timeout 28 grpc_timeout_offset 34 internal_redirect_policy 26 internal_redirect_action 31 max_internal_redirects 27 hedge_policy",
 }
 
 func (m *RouteAction) schema() *schema { return &schemaRouteAction }
@@ -422,6 +424,8 @@ func (m *RouteAction) at(i int) any {
 	case 5:
 		return &m.Timeout
 	case 8:
+		return (*int32)(&m.ClusterNotFoundResponseCode)
+	case 9:
 		return &m.IdleTimeout
 	}
 	return nil
@@ -435,13 +439,13 @@ func (m *RouteAction) child(i, k int) Message {
 		return one(m.RetryPolicy, k)
 	case 7:
 		return many(m.HashPolicy, k)
-	case 9:
-		return many(m.UpgradeConfigs, k)
 	case 10:
-		return many(m.RequestMirrorPolicies, k)
+		return many(m.UpgradeConfigs, k)
 	case 11:
-		return one(m.RegexRewrite, k)
+		return many(m.RequestMirrorPolicies, k)
 	case 12:
+		return one(m.RegexRewrite, k)
+	case 13:
 		return one(m.MaxStreamDuration, k)
 	}
 	return nil
@@ -455,13 +459,13 @@ func (m *RouteAction) grow(i int) (Message, int) {
 		return made(&m.RetryPolicy)
 	case 7:
 		return added(&m.HashPolicy)
-	case 9:
-		return added(&m.UpgradeConfigs)
 	case 10:
-		return added(&m.RequestMirrorPolicies)
+		return added(&m.UpgradeConfigs)
 	case 11:
-		return made(&m.RegexRewrite)
+		return added(&m.RequestMirrorPolicies)
 	case 12:
+		return made(&m.RegexRewrite)
+	case 13:
 		return made(&m.MaxStreamDuration)
 	}
 	return nil, -1
@@ -1321,5 +1325,24 @@ var enumRedirectAction_RedirectResponseCode = enum{
 
 func (v RedirectAction_RedirectResponseCode) String() string {
 	name, _ := enumRedirectAction_RedirectResponseCode.name(int32(v))
+	return name
+}
+
+// RouteAction_ClusterNotFoundResponseCode is envoy.config.route.v3.RouteAction.ClusterNotFoundResponseCode.
+type RouteAction_ClusterNotFoundResponseCode int32
+
+const (
+	RouteAction_SERVICE_UNAVAILABLE   RouteAction_ClusterNotFoundResponseCode = 0
+	RouteAction_NOT_FOUND             RouteAction_ClusterNotFoundResponseCode = 1
+	RouteAction_INTERNAL_SERVER_ERROR RouteAction_ClusterNotFoundResponseCode = 2
+)
+
+var enumRouteAction_ClusterNotFoundResponseCode = enum{
+	numbers: []int32{0, 1, 2},
+	names:   []string{"SERVICE_UNAVAILABLE", "NOT_FOUND", "INTERNAL_SERVER_ERROR"},
+}
+
+func (v RouteAction_ClusterNotFoundResponseCode) String() string {
+	name, _ := enumRouteAction_ClusterNotFoundResponseCode.name(int32(v))
 	return name
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -238,7 +237,7 @@ func (d *decoder) text(data []byte, f *field) (string, error) {
 	}
 	slot := &d.recent[(len(data)*31+int(data[0])*7+int(data[len(data)-1])+int(data[len(data)/2])*3)%len(d.recent)]
 	if *slot != string(data) {
-		*slot = strings.Clone(string(data))
+		*slot = string(data)
 	}
 	return *slot, nil
 }
