@@ -139,3 +139,47 @@ func FuzzDumpOfAProxyIsShownWhateverItIs(f *testing.F) {
 		}
 	})
 }
+
+// stopper ends a command once it has written what is waited for.
+type stopper struct {
+	bytes.Buffer
+	until string
+	stop  context.CancelFunc
+}
+
+func (s *stopper) Write(b []byte) (int, error) {
+	n, err := s.Buffer.Write(b)
+	if strings.Contains(s.String(), s.until) {
+		s.stop()
+	}
+	return n, err
+}
+
+func TestWatchGoesOnUntilItIsStopped(t *testing.T) {
+	m := startMesh(t)
+	dir := t.TempDir()
+	writeFiles(t, dir, "-- cart.yaml --\napiVersion: v1\nkind: Service\nmetadata: {name: cart}\nspec: {ports: [{port: 80}]}\n-- web.yaml --\napiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}")
+	m.run(t, "leno apply -f "+filepath.Join(dir, "cart.yaml"))
+	ctx, cancel := context.WithCancel(t.Context())
+	env, _, said := fakeEnv()
+	env.Out = &stopper{until: "web", stop: cancel}
+	seen := make(chan int)
+	go func() { seen <- Main(ctx, env, []string{"get", "svc", "-w", "--server", m.socket}) }()
+	m.run(t, "leno apply -f "+filepath.Join(dir, "web.yaml"))
+	if code := <-seen; code != 0 || !strings.Contains(env.Out.(*stopper).String(), "added      cart  80") {
+		t.Errorf("exit %d: %s%s", code, env.Out, said)
+	}
+}
+
+func TestShellsAreCompleted(t *testing.T) {
+	env, out, _ := fakeEnv()
+	if code := Main(t.Context(), env, []string{"__complete", "get", ""}); code != 0 || !strings.Contains(out.String(), "httproutes\n") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		env, out, _ := fakeEnv()
+		if code := Main(t.Context(), env, []string{"completion", shell}); code != 0 || !strings.Contains(out.String(), "leno") {
+			t.Errorf("%s: exit %d", shell, code)
+		}
+	}
+}

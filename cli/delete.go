@@ -63,7 +63,7 @@ func (e *Env) references(args []string) ([]*adminv1.Reference, error) {
 			if strings.Contains(name, "/") {
 				return nil, usage("give either KIND NAME... or KIND/NAME..., not both")
 			}
-			references = append(references, &adminv1.Reference{Kind: args[0], Namespace: e.Namespace(), Name: name})
+			references = append(references, &adminv1.Reference{Kind: args[0], Namespace: e.flags.namespace, Name: name})
 		}
 		return references, nil
 	}
@@ -72,7 +72,7 @@ func (e *Env) references(args []string) ([]*adminv1.Reference, error) {
 		if !ok || kind == "" || name == "" || strings.Contains(name, "/") {
 			return nil, usage("%q does not name an object; give KIND/NAME", arg)
 		}
-		references = append(references, &adminv1.Reference{Kind: kind, Namespace: e.Namespace(), Name: name})
+		references = append(references, &adminv1.Reference{Kind: kind, Namespace: e.flags.namespace, Name: name})
 	}
 	return references, nil
 }

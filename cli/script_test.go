@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -19,9 +20,9 @@ import (
 
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	"github.com/leno-mesh/leno/control/adminapi"
-	"github.com/leno-mesh/leno/control/model"
+	"github.com/leno-mesh/leno/control/assemble"
+	"github.com/leno-mesh/leno/control/source"
 	"github.com/leno-mesh/leno/control/store/bolt"
-	published "github.com/leno-mesh/leno/lib/cell"
 )
 
 var update = flag.Bool("update", false, "write what the commands say into the scripts")
@@ -125,24 +126,16 @@ func startMesh(t *testing.T) *testMesh {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	snapshots := published.New(model.Empty())
-	watch, err := db.Watch(ctx, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	assembler := assemble.New(source.NewStore(db))
 	running.Go(func() {
-		for batch := range watch.Batches() {
-			edit := snapshots.Load().Edit()
-			for _, change := range batch.Changes {
-				edit.Apply(change)
-			}
-			snapshots.Store(edit.Commit(batch.Revision))
+		if err := assembler.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
 		}
 	})
 	server := adminapi.New(adminapi.Config{
 		Version: "v0.1.0", StartedAt: time.UnixMilli(now - 3600_000), Store: db,
 		StoreInfo: func() (string, int64) { return "mesh.db", 65536 },
-		Snapshots: snapshots,
+		Snapshots: assembler.Snapshots(),
 		Trust: func() *adminv1.Trust {
 			return &adminv1.Trust{Domain: "test.leno.internal", RootSha256: "ab12", RootExpiresAt: now + 3650*24*3600_000, IssuerExpiresAt: now + 90*24*3600_000}
 		},

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
+
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	"github.com/leno-mesh/leno/api/admin/v1/adminv1connect"
 )
@@ -15,24 +17,12 @@ import (
 func (e *Env) wait(ctx context.Context, client adminv1connect.AdminClient, revision uint64, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	stream, err := client.Wait(ctx, &adminv1.WaitRequest{Revision: revision})
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
-	last := &adminv1.WaitResponse{}
-	for stream.Receive() {
-		last = stream.Msg()
-		e.progress(last)
-		if last.GetFinished() {
-			break
-		}
-	}
+	last, err := e.follow(ctx, client, revision)
 	e.endProgress()
-	if err := stream.Err(); err != nil {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return &ExitError{ExitTimeout, fmt.Errorf("after %s, %d of %d proxies run the change; waiting for %s", timeout, last.GetDone(), last.GetTotal(), waitingFor(last))}
-		}
+	switch {
+	case connect.CodeOf(err) == connect.CodeDeadlineExceeded, err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return &ExitError{ExitTimeout, fmt.Errorf("after %s, %d of %d proxies run the change; waiting for %s", timeout, last.GetDone(), last.GetTotal(), waitingFor(last))}
+	case err != nil:
 		return err
 	}
 	if len(last.GetRejected()) > 0 {
@@ -45,6 +35,21 @@ func (e *Env) wait(ctx context.Context, client adminv1connect.AdminClient, revis
 		fmt.Fprintf(e.Err, "%d of %d proxies run it.\n", last.GetDone(), last.GetTotal())
 	}
 	return nil
+}
+
+// follow shows progress and returns the last of it.
+func (e *Env) follow(ctx context.Context, client adminv1connect.AdminClient, revision uint64) (*adminv1.WaitResponse, error) {
+	last := &adminv1.WaitResponse{}
+	stream, err := client.Wait(ctx, &adminv1.WaitRequest{Revision: revision})
+	if err != nil {
+		return last, err
+	}
+	defer stream.Close()
+	for !last.GetFinished() && stream.Receive() {
+		last = stream.Msg()
+		e.progress(last)
+	}
+	return last, stream.Err()
 }
 
 func (e *Env) progress(p *adminv1.WaitResponse) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/leno-mesh/leno/api"
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
+	"github.com/leno-mesh/leno/api/v1alpha1"
 	"github.com/leno-mesh/leno/control/model"
 	"github.com/leno-mesh/leno/control/store"
 )
@@ -100,11 +101,18 @@ func refOf(r *adminv1.Reference) (api.Ref, error) {
 	if r.GetName() == "" {
 		return api.Ref{}, invalid("the name of the %s is missing", strings.ToLower(string(info.Kind)))
 	}
-	ref := api.Ref{Kind: info.Kind, Name: r.GetName()}
-	if info.Namespaced {
-		ref.Namespace = namespaceOr(r.GetNamespace())
+	return api.Ref{Kind: info.Kind, Namespace: home(info, r.GetNamespace()), Name: r.GetName()}, nil
+}
+
+// home is the namespace of an object for which the user named one, or none.
+func home(info api.KindInfo, named string) string {
+	switch {
+	case !info.Namespaced:
+		return ""
+	case info.Kind == api.Mesh:
+		return v1alpha1.SystemNamespace
 	}
-	return ref, nil
+	return namespaceOr(named)
 }
 
 func namespaceOr(namespace string) string {

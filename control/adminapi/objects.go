@@ -90,9 +90,10 @@ func (s *Server) List(ctx context.Context, r *adminv1.ListRequest) (*adminv1.Lis
 	return answer, nil
 }
 
-// scope is the namespace to list, empty for kinds that are in none.
+// scope is the namespace to list, empty for all: a kind that has only one home
+// is always listed whole.
 func scope(info api.KindInfo, namespace string) string {
-	if !info.Namespaced {
+	if !info.Namespaced || info.Kind == api.Mesh {
 		return ""
 	}
 	return namespace

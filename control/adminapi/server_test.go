@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -29,6 +30,7 @@ type mesh struct {
 	adminv1connect.AdminClient
 	store   *memory.Store
 	proxies *fakeProxies
+	handler http.Handler
 }
 
 func start(t *testing.T) *mesh {
@@ -44,6 +46,7 @@ func start(t *testing.T) *mesh {
 		Trust:     func() *adminv1.Trust { return &adminv1.Trust{Domain: "test.leno.internal"} },
 		Proxies:   m.proxies, Traffic: fakeTraffic{}, Tokens: fakeTokens{},
 	})
+	m.handler = server.Handler()
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	l, err := ListenUnix(path)
 	if err != nil {
@@ -215,4 +218,62 @@ func names(objects []*adminv1.Object) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+func TestTheAPISpeaksConnectGRPCAndJSONOverTCP(t *testing.T) {
+	const token = "0123456789abcdef0123456789abcdef"
+	m := start(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, l, Guard(token, m.handler)) }()
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	h2c, h1 := &http.Transport{Protocols: protocols}, &http.Transport{}
+	t.Cleanup(func() {
+		h2c.CloseIdleConnections()
+		h1.CloseIdleConnections()
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	base := "http://" + l.Addr().String()
+	for name, transport := range map[string]http.RoundTripper{"gRPC": h2c, "Connect": h1} {
+		options := map[string][]connect.ClientOption{"gRPC": {connect.WithGRPC()}}[name]
+		authorized := &http.Client{Transport: withToken{transport, token}}
+		status, err := adminv1connect.NewAdminClient(authorized, base, options...).Status(t.Context(), &adminv1.StatusRequest{})
+		if err != nil || status.GetVersion() != "v1" {
+			t.Errorf("%s: %v %v", name, status, err)
+		}
+		_, err = adminv1connect.NewAdminClient(&http.Client{Transport: transport}, base, options...).Status(t.Context(), &adminv1.StatusRequest{})
+		if connect.CodeOf(err) != connect.CodeUnauthenticated || !strings.Contains(err.Error(), "admin token is needed") {
+			t.Errorf("%s without token: %v", name, err)
+		}
+	}
+	r, _ := http.NewRequestWithContext(t.Context(), "POST", base+"/leno.admin.v1.Admin/Status", strings.NewReader("{}"))
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := withToken{h1, token}.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, _ := io.ReadAll(answer.Body)
+	if answer.StatusCode != 200 || !strings.Contains(string(body), `"domain":"test.leno.internal"`) {
+		t.Errorf("JSON: %s %s", answer.Status, body)
+	}
+}
+
+type withToken struct {
+	next  http.RoundTripper
+	token string
+}
+
+func (w withToken) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+w.token)
+	return w.next.RoundTrip(r)
 }

@@ -40,12 +40,14 @@ func tokenRequest(r *adminv1.CreateTokenRequest) (TokenRequest, error) {
 	if request.Account == "" {
 		request.Account = request.Service
 	}
-	for what, name := range map[string]string{"namespace": request.Namespace, "service": request.Service, "account": request.Account} {
-		if name == "" {
-			return TokenRequest{}, invalid("the %s is missing", what)
+	for _, part := range []struct{ what, name string }{
+		{"namespace", request.Namespace}, {"service", request.Service}, {"account", request.Account},
+	} {
+		if part.name == "" {
+			return TokenRequest{}, invalid("the %s is missing", part.what)
 		}
-		if len(validation.IsDNS1123Label(name)) > 0 {
-			return TokenRequest{}, invalid("%q cannot be the name of the %s: a name has lower-case letters, digits and -, at most 63", name, what)
+		if len(validation.IsDNS1123Label(part.name)) > 0 {
+			return TokenRequest{}, invalid("%q cannot be the name of the %s: a name has lower-case letters, digits and -, at most 63", part.name, part.what)
 		}
 	}
 	if seconds := r.GetTtlSeconds(); seconds != 0 {
