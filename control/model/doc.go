@@ -30,6 +30,7 @@ type Snapshot struct {
 	Mesh *v1alpha1.Mesh
 
 	namespaces map[string]*Namespace
+	scope      scope
 }
 
 // Namespace is the unit of copying. Its maps are keyed by object name.

@@ -77,7 +77,7 @@ func same(a, b api.Object) bool {
 // Commit derives the new snapshot. Without any effective change it returns the
 // old one with the new revision.
 func (e *Edit) Commit(rev uint64) *Snapshot {
-	next := &Snapshot{Rev: rev, Mesh: e.mesh, namespaces: e.base.namespaces}
+	next := &Snapshot{Rev: rev, Mesh: e.mesh, namespaces: e.base.namespaces, scope: e.base.scope}
 	if len(e.touched) == 0 {
 		return next
 	}
@@ -86,9 +86,9 @@ func (e *Edit) Commit(rev uint64) *Snapshot {
 		next.namespaces = make(map[string]*Namespace)
 	}
 	// What holds for the whole mesh is derived first, since every namespace reads it.
-	scope := scopeFrom(e.mesh, e.objects(v1alpha1.SystemNamespace))
+	next.scope = scopeFrom(e.mesh, e.objects(v1alpha1.SystemNamespace))
 	derive := e.touched
-	if !scope.equal(scopeOf(e.base)) {
+	if !next.scope.equal(e.base.scope) {
 		derive = e.everything()
 	}
 	for name, objects := range derive {
@@ -96,7 +96,7 @@ func (e *Edit) Commit(rev uint64) *Snapshot {
 			delete(next.namespaces, name)
 			continue
 		}
-		next.namespaces[name] = deriveNamespace(name, objects, e.base.namespaces[name], scope)
+		next.namespaces[name] = deriveNamespace(name, objects, e.base.namespaces[name], next.scope)
 	}
 	return next
 }

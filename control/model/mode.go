@@ -12,7 +12,7 @@ import (
 func (s *Snapshot) PeerModeFor(w *Workload, port int32) v1alpha1.Mode {
 	n := s.namespaces[w.Namespace]
 	if n == nil {
-		return scopeOf(s).mode
+		return s.scope.mode
 	}
 	peers := n.peers
 	for _, p := range peers {
@@ -25,7 +25,7 @@ func (s *Snapshot) PeerModeFor(w *Workload, port int32) v1alpha1.Mode {
 			return modeOf(p, port)
 		}
 	}
-	return namespaceMode(peers, scopeOf(s), port)
+	return namespaceMode(peers, s.scope, port)
 }
 
 // PoliciesOf returns the policies that apply to a workload through any of its
@@ -35,7 +35,7 @@ func (s *Snapshot) PoliciesOf(w *Workload) []*v1alpha1.AuthorizationPolicy {
 	if n == nil {
 		return nil
 	}
-	out := slices.Clone(scopeOf(s).policies)
+	out := slices.Clone(s.scope.policies)
 	if w.Namespace != v1alpha1.SystemNamespace {
 		for _, p := range n.policies {
 			if len(p.Spec.TargetRefs) == 0 {

@@ -34,7 +34,7 @@ func change(t testing.TB, s *Snapshot, text string) *Snapshot {
 //	route shop/web web:80 -> web:80 cart:80
 //	tcp, grpc                       like route
 //	peer shop/x STRICT web          targets a service; without one the namespace
-//	authz shop/x ALLOW web
+//	authz shop/x ALLOW web to=80    to= limits it to a port
 //	mesh a.example STRICT
 func objects(t testing.TB, text string) []api.Object {
 	t.Helper()
@@ -93,7 +93,9 @@ func document(f []string) string {
 		}
 		out := head(v1alpha1.APIVersion, kind, "") + "  " + field + ": " + f[2] + "\n"
 		for _, target := range f[3:] {
-			if label, value, selects := strings.Cut(target, "="); selects {
+			if port, limited := strings.CutPrefix(target, "to="); limited {
+				out += "  rules: [{to: [{ports: [" + port + "]}]}]\n"
+			} else if label, value, selects := strings.Cut(target, "="); selects {
 				out += "  selector: {matchLabels: {" + label + ": " + value + "}}\n"
 			} else if port, mode, level := strings.Cut(target, ":"); level {
 				out += "  portLevel: [{port: " + port + ", mode: " + mode + "}]\n"

@@ -30,6 +30,28 @@ func (d *derivation) check() {
 	}
 	for _, p := range d.policies {
 		d.checkTargets(api.RefOf(p), p.Spec.TargetRefs)
+		d.checkPolicyPorts(p)
+	}
+}
+
+// checkPolicyPorts finds ports that no target has: a rule for a workload's port
+// instead of the Service's would guard nothing.
+func (d *derivation) checkPolicyPorts(p *v1alpha1.AuthorizationPolicy) {
+	var targeted []*corev1.Service
+	for _, target := range p.Spec.TargetRefs {
+		if s := d.service(string(target.Name)); s != nil {
+			targeted = append(targeted, s)
+		}
+	}
+	for i, rule := range p.Spec.Rules {
+		for j, to := range rule.To {
+			for k, port := range to.Ports {
+				found := slices.ContainsFunc(targeted, func(s *corev1.Service) bool { return hasPort(s, port) })
+				if len(targeted) > 0 && !found {
+					d.refuse(api.RefOf(p), fmt.Sprintf("spec.rules[%d].to[%d].ports[%d]", i, j, k), "PortNotFound", "%s", noPort(targeted[0], port))
+				}
+			}
+		}
 	}
 }
 

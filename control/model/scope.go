@@ -39,14 +39,6 @@ func scopeFrom(mesh *v1alpha1.Mesh, system map[api.Ref]api.Object) scope {
 	return s
 }
 
-func scopeOf(s *Snapshot) scope {
-	var system map[api.Ref]api.Object
-	if n := s.namespaces[v1alpha1.SystemNamespace]; n != nil {
-		system = n.objects
-	}
-	return scopeFrom(s.Mesh, system)
-}
-
 func (s scope) equal(o scope) bool {
 	return s.mode == o.mode && slices.Equal(s.peers, o.peers) && slices.Equal(s.policies, o.policies)
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Empty returns the mesh in which there is nothing.
-func Empty() *Snapshot { return &Snapshot{} }
+func Empty() *Snapshot { return &Snapshot{scope: scopeFrom(nil, nil)} }
 
 // Namespaces returns the names of all namespaces, sorted.
 func (s *Snapshot) Namespaces() []string { return slices.Sorted(maps.Keys(s.namespaces)) }

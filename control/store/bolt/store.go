@@ -156,8 +156,11 @@ func step(tx *bbolt.Tx, op store.Op, revision uint64) (api.Object, bool, error) 
 	return o, true, objects.Put(key(op.Ref), data)
 }
 
-// Watch implements store.Store.
+// Watch implements store.Store. It waits for a transaction that is committed and
+// not published yet: a list may have seen it already.
 func (s *Store) Watch(ctx context.Context, after uint64) (*store.Watch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.feed.Watch(ctx, after)
 }
 

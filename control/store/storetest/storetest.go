@@ -30,6 +30,7 @@ func Run(t *testing.T, open func(*testing.T) store.Store) {
 		{"GivesAndTakesCopies", copies},
 		{"WatchesWithoutGaps", watches},
 		{"WatchesFromAnyKnownRevision", watchesLate},
+		{"WatchesFromAListAmidWrites", listsThenWatches},
 		{"DropsSlowWatchers", dropsSlow},
 		{"ForgetsOldChanges", compacts},
 		{"EndsWatchesOnClose", closes},
@@ -251,6 +252,43 @@ func watchesLate(t *testing.T, s store.Store) {
 	if _, err := s.Watch(t.Context(), s.Revision()+1); !errors.Is(err, store.ErrCompacted) {
 		t.Errorf("watching from the future: %v", err)
 	}
+}
+
+// listsThenWatches begins watches while another goroutine writes: each must
+// begin right after its list.
+func listsThenWatches(t *testing.T, s store.Store) {
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := int32(1); ; i = i%60000 + 1 {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err := s.Transaction([]store.Op{store.Overwrite(service("web", i))}); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 200 {
+		list, err := s.List("", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		watch, err := s.Watch(ctx, list.Revision)
+		if err != nil {
+			t.Fatalf("watching from revision %d of a list: %v", list.Revision, err)
+		}
+		if b := <-watch.Batches(); b.Revision != list.Revision+1 {
+			t.Errorf("the first batch after %d is %d", list.Revision, b.Revision)
+		}
+		cancel()
+	}
+	close(stop)
+	writer.Wait()
 }
 
 // dropsSlow writes to a watcher that does not read.
