@@ -925,39 +925,6 @@ func (*Http2ProtocolOptions) grow(int) (Message, int) { return nil, -1 }
 
 func (*Http2ProtocolOptions) drop(int) {}
 
-// UpstreamHttpProtocolOptions is envoy.config.core.v3.UpstreamHttpProtocolOptions.
-type UpstreamHttpProtocolOptions struct {
-	AutoSni           bool
-	AutoSanValidation bool
-}
-
-var schemaUpstreamHttpProtocolOptions = schema{
-	name: "envoy.config.core.v3.UpstreamHttpProtocolOptions",
-	fields: []field{
-		{number: 1, name: "auto_sni", kind: kindBool},
-		{number: 2, name: "auto_san_validation", kind: kindBool},
-	},
-	refused: "3 override_auto_sni_header",
-}
-
-func (m *UpstreamHttpProtocolOptions) schema() *schema { return &schemaUpstreamHttpProtocolOptions }
-
-func (m *UpstreamHttpProtocolOptions) at(i int) any {
-	switch i {
-	case 0:
-		return &m.AutoSni
-	case 1:
-		return &m.AutoSanValidation
-	}
-	return nil
-}
-
-func (*UpstreamHttpProtocolOptions) child(int, int) Message { return nil }
-
-func (*UpstreamHttpProtocolOptions) grow(int) (Message, int) { return nil, -1 }
-
-func (*UpstreamHttpProtocolOptions) drop(int) {}
-
 // HealthCheck is envoy.config.core.v3.HealthCheck.
 type HealthCheck struct {
 	Timeout            *time.Duration

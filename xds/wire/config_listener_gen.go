@@ -11,7 +11,6 @@ type Listener struct {
 	FilterChains                  []*FilterChain
 	PerConnectionBufferLimitBytes *uint32
 	ListenerFilters               []*ListenerFilter
-	ListenerFiltersTimeout        *time.Duration
 	TrafficDirection              TrafficDirection
 	ApiListener                   *ApiListener
 	ReusePort                     bool
@@ -29,7 +28,6 @@ var schemaListener = schema{
 		{number: 3, name: "filter_chains", kind: kindMessage, many: true},
 		{number: 5, name: "per_connection_buffer_limit_bytes", kind: kindUint32, wrapped: true},
 		{number: 9, name: "listener_filters", kind: kindMessage, many: true},
-		{number: 15, name: "listener_filters_timeout", kind: kindDuration},
 		{number: 16, name: "traffic_direction", kind: kindEnum, enum: &enumTrafficDirection},
 		{number: 19, name: "api_listener", kind: kindMessage},
 		{number: 21, name: "reuse_port", kind: kindBool},
@@ -39,7 +37,7 @@ var schemaListener = schema{
 		{number: 29, name: "enable_reuse_port", kind: kindBool, wrapped: true},
 	},
 	harmless: "28 stat_prefix 39 stats_matcher 6 metadata 8 drain_type 13 socket_options 12 tcp_fast_open_queue_length 20 connection_balance_config 22 access_log 34 max_connections_to_accept_per_socket_event 31 ignore_global_conn_limit 37 tcp_keepalive",
-	refused:  "33 additional_addresses 36 fcds_config 32 filter_chain_matcher 4 use_original_dst 38 per_connection_buffer_high_watermark_timeout 7 deprecated_v1 17 continue_on_listener_filters_timeout 10 transparent 11 freebind 18 udp_listener_config 27 internal_listener 30 enable_mptcp 35 bypass_overload_manager",
+	refused:  "33 additional_addresses 36 fcds_config 32 filter_chain_matcher 4 use_original_dst 38 per_connection_buffer_high_watermark_timeout 7 deprecated_v1 15 listener_filters_timeout 17 continue_on_listener_filters_timeout 10 transparent 11 freebind 18 udp_listener_config 27 internal_listener 30 enable_mptcp 35 bypass_overload_manager",
 }
 
 func (m *Listener) schema() *schema { return &schemaListener }
@@ -51,16 +49,14 @@ func (m *Listener) at(i int) any {
 	case 3:
 		return &m.PerConnectionBufferLimitBytes
 	case 5:
-		return &m.ListenerFiltersTimeout
-	case 6:
 		return (*int32)(&m.TrafficDirection)
-	case 8:
+	case 7:
 		return &m.ReusePort
-	case 9:
+	case 8:
 		return &m.TcpBacklogSize
-	case 11:
+	case 10:
 		return &m.BindToPort
-	case 12:
+	case 11:
 		return &m.EnableReusePort
 	}
 	return nil
@@ -74,9 +70,9 @@ func (m *Listener) child(i, k int) Message {
 		return many(m.FilterChains, k)
 	case 4:
 		return many(m.ListenerFilters, k)
-	case 7:
+	case 6:
 		return one(m.ApiListener, k)
-	case 10:
+	case 9:
 		return one(m.DefaultFilterChain, k)
 	}
 	return nil
@@ -90,9 +86,9 @@ func (m *Listener) grow(i int) (Message, int) {
 		return added(&m.FilterChains)
 	case 4:
 		return added(&m.ListenerFilters)
-	case 7:
+	case 6:
 		return made(&m.ApiListener)
-	case 10:
+	case 9:
 		return made(&m.DefaultFilterChain)
 	}
 	return nil, -1

@@ -487,17 +487,15 @@ func (m *RouteAction) drop(i int) {
 
 // RouteAction_MaxStreamDuration is envoy.config.route.v3.RouteAction.MaxStreamDuration.
 type RouteAction_MaxStreamDuration struct {
-	MaxStreamDuration    *time.Duration
-	GrpcTimeoutHeaderMax *time.Duration
+	MaxStreamDuration *time.Duration
 }
 
 var schemaRouteAction_MaxStreamDuration = schema{
 	name: "envoy.config.route.v3.RouteAction.MaxStreamDuration",
 	fields: []field{
 		{number: 1, name: "max_stream_duration", kind: kindDuration},
-		{number: 2, name: "grpc_timeout_header_max", kind: kindDuration},
 	},
-	refused: "3 grpc_timeout_header_offset",
+	refused: "2 grpc_timeout_header_max 3 grpc_timeout_header_offset",
 }
 
 func (m *RouteAction_MaxStreamDuration) schema() *schema { return &schemaRouteAction_MaxStreamDuration }
@@ -506,8 +504,6 @@ func (m *RouteAction_MaxStreamDuration) at(i int) any {
 	switch i {
 	case 0:
 		return &m.MaxStreamDuration
-	case 1:
-		return &m.GrpcTimeoutHeaderMax
 	}
 	return nil
 }
@@ -920,29 +916,21 @@ func (*RetryPolicy_RetryBackOff) drop(int) {}
 
 // WeightedCluster is envoy.config.route.v3.WeightedCluster.
 type WeightedCluster struct {
-	Clusters    []*WeightedCluster_ClusterWeight
-	TotalWeight *uint32
+	Clusters []*WeightedCluster_ClusterWeight
 }
 
 var schemaWeightedCluster = schema{
 	name: "envoy.config.route.v3.WeightedCluster",
 	fields: []field{
 		{number: 1, name: "clusters", kind: kindMessage, many: true},
-		{number: 3, name: "total_weight", kind: kindUint32, wrapped: true},
 	},
-	harmless: "2 runtime_key_prefix",
+	harmless: "3 total_weight 2 runtime_key_prefix",
 	refused:  "4 header_name 5 use_hash_policy",
 }
 
 func (m *WeightedCluster) schema() *schema { return &schemaWeightedCluster }
 
-func (m *WeightedCluster) at(i int) any {
-	switch i {
-	case 1:
-		return &m.TotalWeight
-	}
-	return nil
-}
+func (*WeightedCluster) at(int) any { return nil }
 
 func (m *WeightedCluster) child(i, k int) Message {
 	switch i {

@@ -2,90 +2,55 @@
 
 package wire
 
-import "time"
-
 // RoundRobin is envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin.
 type RoundRobin struct {
-	LocalityLbConfig *LocalityLbConfig
 }
 
 var schemaRoundRobin = schema{
-	name: "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin",
-	fields: []field{
-		{number: 2, name: "locality_lb_config", kind: kindMessage},
-	},
-	refused: "1 slow_start_config",
+	name:    "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin",
+	refused: "1 slow_start_config 2 locality_lb_config",
 }
 
 func (m *RoundRobin) schema() *schema { return &schemaRoundRobin }
 
 func (*RoundRobin) at(int) any { return nil }
 
-func (m *RoundRobin) child(i, k int) Message {
-	switch i {
-	case 0:
-		return one(m.LocalityLbConfig, k)
-	}
-	return nil
-}
+func (*RoundRobin) child(int, int) Message { return nil }
 
-func (m *RoundRobin) grow(i int) (Message, int) {
-	switch i {
-	case 0:
-		return made(&m.LocalityLbConfig)
-	}
-	return nil, -1
-}
+func (*RoundRobin) grow(int) (Message, int) { return nil, -1 }
 
 func (*RoundRobin) drop(int) {}
 
 // Random is envoy.extensions.load_balancing_policies.random.v3.Random.
 type Random struct {
-	LocalityLbConfig *LocalityLbConfig
 }
 
 var schemaRandom = schema{
-	name: "envoy.extensions.load_balancing_policies.random.v3.Random",
-	fields: []field{
-		{number: 1, name: "locality_lb_config", kind: kindMessage},
-	},
+	name:    "envoy.extensions.load_balancing_policies.random.v3.Random",
+	refused: "1 locality_lb_config",
 }
 
 func (m *Random) schema() *schema { return &schemaRandom }
 
 func (*Random) at(int) any { return nil }
 
-func (m *Random) child(i, k int) Message {
-	switch i {
-	case 0:
-		return one(m.LocalityLbConfig, k)
-	}
-	return nil
-}
+func (*Random) child(int, int) Message { return nil }
 
-func (m *Random) grow(i int) (Message, int) {
-	switch i {
-	case 0:
-		return made(&m.LocalityLbConfig)
-	}
-	return nil, -1
-}
+func (*Random) grow(int) (Message, int) { return nil, -1 }
 
 func (*Random) drop(int) {}
 
 // LeastRequest is envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest.
 type LeastRequest struct {
-	ChoiceCount      *uint32
-	LocalityLbConfig *LocalityLbConfig
+	ChoiceCount *uint32
 }
 
 var schemaLeastRequest = schema{
 	name: "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest",
 	fields: []field{
 		{number: 1, name: "choice_count", kind: kindUint32, wrapped: true},
-		{number: 4, name: "locality_lb_config", kind: kindMessage},
 	},
-	refused: "2 active_request_bias 3 slow_start_config 5 enable_full_scan 6 selection_method",
+	refused: "2 active_request_bias 3 slow_start_config 4 locality_lb_config 5 enable_full_scan 6 selection_method",
 }
 
 func (m *LeastRequest) schema() *schema { return &schemaLeastRequest }
@@ -98,30 +63,17 @@ func (m *LeastRequest) at(i int) any {
 	return nil
 }
 
-func (m *LeastRequest) child(i, k int) Message {
-	switch i {
-	case 1:
-		return one(m.LocalityLbConfig, k)
-	}
-	return nil
-}
+func (*LeastRequest) child(int, int) Message { return nil }
 
-func (m *LeastRequest) grow(i int) (Message, int) {
-	switch i {
-	case 1:
-		return made(&m.LocalityLbConfig)
-	}
-	return nil, -1
-}
+func (*LeastRequest) grow(int) (Message, int) { return nil, -1 }
 
 func (*LeastRequest) drop(int) {}
 
 // RingHash is envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash.
 type RingHash struct {
-	HashFunction             RingHash_HashFunction
-	MinimumRingSize          *uint64
-	MaximumRingSize          *uint64
-	LocalityWeightedLbConfig *LocalityLbConfig_LocalityWeightedLbConfig
+	HashFunction    RingHash_HashFunction
+	MinimumRingSize *uint64
+	MaximumRingSize *uint64
 }
 
 var schemaRingHash = schema{
@@ -130,9 +82,8 @@ var schemaRingHash = schema{
 		{number: 1, name: "hash_function", kind: kindEnum, enum: &enumRingHash_HashFunction},
 		{number: 2, name: "minimum_ring_size", kind: kindUint64, wrapped: true},
 		{number: 3, name: "maximum_ring_size", kind: kindUint64, wrapped: true},
-		{number: 7, name: "locality_weighted_lb_config", kind: kindMessage},
 	},
-	refused: "4 use_hostname_for_hashing 5 hash_balance_factor 6 consistent_hashing_lb_config",
+	refused: "4 use_hostname_for_hashing 5 hash_balance_factor 6 consistent_hashing_lb_config 7 locality_weighted_lb_config",
 }
 
 func (m *RingHash) schema() *schema { return &schemaRingHash }
@@ -149,203 +100,44 @@ func (m *RingHash) at(i int) any {
 	return nil
 }
 
-func (m *RingHash) child(i, k int) Message {
-	switch i {
-	case 3:
-		return one(m.LocalityWeightedLbConfig, k)
-	}
-	return nil
-}
+func (*RingHash) child(int, int) Message { return nil }
 
-func (m *RingHash) grow(i int) (Message, int) {
-	switch i {
-	case 3:
-		return made(&m.LocalityWeightedLbConfig)
-	}
-	return nil, -1
-}
+func (*RingHash) grow(int) (Message, int) { return nil, -1 }
 
 func (*RingHash) drop(int) {}
 
 // Maglev is envoy.extensions.load_balancing_policies.maglev.v3.Maglev.
 type Maglev struct {
-	LocalityWeightedLbConfig *LocalityLbConfig_LocalityWeightedLbConfig
 }
 
 var schemaMaglev = schema{
-	name: "envoy.extensions.load_balancing_policies.maglev.v3.Maglev",
-	fields: []field{
-		{number: 3, name: "locality_weighted_lb_config", kind: kindMessage},
-	},
+	name:     "envoy.extensions.load_balancing_policies.maglev.v3.Maglev",
 	harmless: "1 table_size",
-	refused:  "2 consistent_hashing_lb_config",
+	refused:  "2 consistent_hashing_lb_config 3 locality_weighted_lb_config",
 }
 
 func (m *Maglev) schema() *schema { return &schemaMaglev }
 
 func (*Maglev) at(int) any { return nil }
 
-func (m *Maglev) child(i, k int) Message {
-	switch i {
-	case 0:
-		return one(m.LocalityWeightedLbConfig, k)
-	}
-	return nil
-}
+func (*Maglev) child(int, int) Message { return nil }
 
-func (m *Maglev) grow(i int) (Message, int) {
-	switch i {
-	case 0:
-		return made(&m.LocalityWeightedLbConfig)
-	}
-	return nil, -1
-}
+func (*Maglev) grow(int) (Message, int) { return nil, -1 }
 
 func (*Maglev) drop(int) {}
 
-// LocalityLbConfig is envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.
-type LocalityLbConfig struct {
-	ZoneAwareLbConfig        *LocalityLbConfig_ZoneAwareLbConfig        // oneof locality_config_specifier
-	LocalityWeightedLbConfig *LocalityLbConfig_LocalityWeightedLbConfig // oneof locality_config_specifier
-}
-
-var schemaLocalityLbConfig = schema{
-	name: "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig",
-	fields: []field{
-		{number: 1, name: "zone_aware_lb_config", kind: kindMessage, oneof: 1},
-		{number: 2, name: "locality_weighted_lb_config", kind: kindMessage, oneof: 1},
-	},
-}
-
-func (m *LocalityLbConfig) schema() *schema { return &schemaLocalityLbConfig }
-
-func (*LocalityLbConfig) at(int) any { return nil }
-
-func (m *LocalityLbConfig) child(i, k int) Message {
-	switch i {
-	case 0:
-		return one(m.ZoneAwareLbConfig, k)
-	case 1:
-		return one(m.LocalityWeightedLbConfig, k)
-	}
-	return nil
-}
-
-func (m *LocalityLbConfig) grow(i int) (Message, int) {
-	switch i {
-	case 0:
-		return made(&m.ZoneAwareLbConfig)
-	case 1:
-		return made(&m.LocalityWeightedLbConfig)
-	}
-	return nil, -1
-}
-
-func (m *LocalityLbConfig) drop(i int) {
-	switch i {
-	case 0:
-		m.ZoneAwareLbConfig = nil
-	case 1:
-		m.LocalityWeightedLbConfig = nil
-	}
-
-}
-
-// LocalityLbConfig_ZoneAwareLbConfig is envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig.
-type LocalityLbConfig_ZoneAwareLbConfig struct {
-	RoutingEnabled     *Percent
-	MinClusterSize     *uint64
-	FailTrafficOnPanic bool
-}
-
-var schemaLocalityLbConfig_ZoneAwareLbConfig = schema{
-	name: "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig",
-	fields: []field{
-		{number: 1, name: "routing_enabled", kind: kindMessage},
-		{number: 2, name: "min_cluster_size", kind: kindUint64, wrapped: true},
-		{number: 3, name: "fail_traffic_on_panic", kind: kindBool},
-	},
-	refused: "4 force_locality_direct_routing 5 force_local_zone 6 locality_basis",
-}
-
-func (m *LocalityLbConfig_ZoneAwareLbConfig) schema() *schema {
-	return &schemaLocalityLbConfig_ZoneAwareLbConfig
-}
-
-func (m *LocalityLbConfig_ZoneAwareLbConfig) at(i int) any {
-	switch i {
-	case 1:
-		return &m.MinClusterSize
-	case 2:
-		return &m.FailTrafficOnPanic
-	}
-	return nil
-}
-
-func (m *LocalityLbConfig_ZoneAwareLbConfig) child(i, k int) Message {
-	switch i {
-	case 0:
-		return one(m.RoutingEnabled, k)
-	}
-	return nil
-}
-
-func (m *LocalityLbConfig_ZoneAwareLbConfig) grow(i int) (Message, int) {
-	switch i {
-	case 0:
-		return made(&m.RoutingEnabled)
-	}
-	return nil, -1
-}
-
-func (*LocalityLbConfig_ZoneAwareLbConfig) drop(int) {}
-
-// LocalityLbConfig_LocalityWeightedLbConfig is envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.LocalityWeightedLbConfig.
-type LocalityLbConfig_LocalityWeightedLbConfig struct {
-}
-
-var schemaLocalityLbConfig_LocalityWeightedLbConfig = schema{
-	name: "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.LocalityWeightedLbConfig",
-}
-
-func (m *LocalityLbConfig_LocalityWeightedLbConfig) schema() *schema {
-	return &schemaLocalityLbConfig_LocalityWeightedLbConfig
-}
-
-func (*LocalityLbConfig_LocalityWeightedLbConfig) at(int) any { return nil }
-
-func (*LocalityLbConfig_LocalityWeightedLbConfig) child(int, int) Message { return nil }
-
-func (*LocalityLbConfig_LocalityWeightedLbConfig) grow(int) (Message, int) { return nil, -1 }
-
-func (*LocalityLbConfig_LocalityWeightedLbConfig) drop(int) {}
-
 // PeakEwma is envoy.extensions.load_balancing_policies.peak_ewma.v3alpha.PeakEwma.
 type PeakEwma struct {
-	DecayTime  *time.Duration
-	DefaultRtt *time.Duration
 }
 
 var schemaPeakEwma = schema{
-	name: "envoy.extensions.load_balancing_policies.peak_ewma.v3alpha.PeakEwma",
-	fields: []field{
-		{number: 1, name: "decay_time", kind: kindDuration},
-		{number: 4, name: "default_rtt", kind: kindDuration},
-	},
-	harmless: "2 aggregation_interval 3 max_samples_per_host 5 penalty_value",
+	name:     "envoy.extensions.load_balancing_policies.peak_ewma.v3alpha.PeakEwma",
+	harmless: "1 decay_time 2 aggregation_interval 3 max_samples_per_host 4 default_rtt 5 penalty_value",
 }
 
 func (m *PeakEwma) schema() *schema { return &schemaPeakEwma }
 
-func (m *PeakEwma) at(i int) any {
-	switch i {
-	case 0:
-		return &m.DecayTime
-	case 1:
-		return &m.DefaultRtt
-	}
-	return nil
-}
+func (*PeakEwma) at(int) any { return nil }
 
 func (*PeakEwma) child(int, int) Message { return nil }
 

@@ -5,7 +5,6 @@ package wire
 // HttpProtocolOptions is envoy.extensions.upstreams.http.v3.HttpProtocolOptions.
 type HttpProtocolOptions struct {
 	CommonHttpProtocolOptions   *CommonHttpProtocolOptions
-	UpstreamHttpProtocolOptions *UpstreamHttpProtocolOptions
 	ExplicitHttpConfig          *HttpProtocolOptions_ExplicitHttpConfig      // oneof upstream_protocol_options
 	UseDownstreamProtocolConfig *HttpProtocolOptions_UseDownstreamHttpConfig // oneof upstream_protocol_options
 	AutoConfig                  *HttpProtocolOptions_AutoHttpConfig          // oneof upstream_protocol_options
@@ -15,12 +14,11 @@ var schemaHttpProtocolOptions = schema{
 	name: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
 	fields: []field{
 		{number: 1, name: "common_http_protocol_options", kind: kindMessage},
-		{number: 2, name: "upstream_http_protocol_options", kind: kindMessage},
 		{number: 3, name: "explicit_http_config", kind: kindMessage, oneof: 1},
 		{number: 4, name: "use_downstream_protocol_config", kind: kindMessage, oneof: 1},
 		{number: 5, name: "auto_config", kind: kindMessage, oneof: 1},
 	},
-	refused: "6 http_filters 7 header_validation_config 8 outlier_detection 9 request_mirror_policies 10 hash_policy 11 retry_policy",
+	refused: "2 upstream_http_protocol_options 6 http_filters 7 header_validation_config 8 outlier_detection 9 request_mirror_policies 10 hash_policy 11 retry_policy",
 }
 
 func (m *HttpProtocolOptions) schema() *schema { return &schemaHttpProtocolOptions }
@@ -32,12 +30,10 @@ func (m *HttpProtocolOptions) child(i, k int) Message {
 	case 0:
 		return one(m.CommonHttpProtocolOptions, k)
 	case 1:
-		return one(m.UpstreamHttpProtocolOptions, k)
-	case 2:
 		return one(m.ExplicitHttpConfig, k)
-	case 3:
+	case 2:
 		return one(m.UseDownstreamProtocolConfig, k)
-	case 4:
+	case 3:
 		return one(m.AutoConfig, k)
 	}
 	return nil
@@ -48,12 +44,10 @@ func (m *HttpProtocolOptions) grow(i int) (Message, int) {
 	case 0:
 		return made(&m.CommonHttpProtocolOptions)
 	case 1:
-		return made(&m.UpstreamHttpProtocolOptions)
-	case 2:
 		return made(&m.ExplicitHttpConfig)
-	case 3:
+	case 2:
 		return made(&m.UseDownstreamProtocolConfig)
-	case 4:
+	case 3:
 		return made(&m.AutoConfig)
 	}
 	return nil, -1
@@ -61,11 +55,11 @@ func (m *HttpProtocolOptions) grow(i int) (Message, int) {
 
 func (m *HttpProtocolOptions) drop(i int) {
 	switch i {
-	case 2:
+	case 1:
 		m.ExplicitHttpConfig = nil
-	case 3:
+	case 2:
 		m.UseDownstreamProtocolConfig = nil
-	case 4:
+	case 3:
 		m.AutoConfig = nil
 	}
 
