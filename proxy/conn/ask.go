@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"errors"
 	"syscall"
 
 	"github.com/leno-mesh/leno/lib/buf"
@@ -9,11 +10,20 @@ import (
 // Buffers returns the pool that the connection borrows its read buffer from.
 func (c *Conn) Buffers() *buf.Pool { return c.bufs }
 
+// ErrNotQuiet is returned by AskBuffer when the peer of a connection that should
+// be quiet has spoken or gone.
+var ErrNotQuiet = errors.New("the peer has spoken or gone before it was asked")
+
 // AskBuffer is Ask for the bytes of b, which it owns: b is given back as soon as
 // they are sent, so that a connection that waits for a slow answer holds
-// nothing. It returns how many of them the kernel took.
-func (c *Conn) AskBuffer(b *buf.Buffer) (sent int, err error) {
+// nothing. With quiet it sends nothing and returns ErrNotQuiet if Quiet does not
+// hold. It returns how many bytes the kernel took.
+func (c *Conn) AskBuffer(b *buf.Buffer, quiet bool) (sent int, err error) {
 	if c.tls != nil {
+		if quiet && !c.Quiet() {
+			c.bufs.Put(b)
+			return 0, ErrNotQuiet
+		}
 		sent, err = c.Write(b.Bytes())
 		c.bufs.Put(b)
 		if err != nil {
@@ -21,9 +31,9 @@ func (c *Conn) AskBuffer(b *buf.Buffer) (sent int, err error) {
 		}
 		return sent, c.fill(nil)
 	}
-	c.sock.askFrom = b
-	c.sock.asked = 0
+	c.sock.askFrom, c.sock.askQuiet, c.sock.asked = b, quiet, 0
 	err = c.fill(b.Bytes())
+	c.sock.askQuiet = false
 	if c.sock.askFrom != nil {
 		c.sock.askFrom = nil
 		c.bufs.Put(b)
@@ -55,8 +65,11 @@ func (s *socket) quiet() bool {
 	return s.peeked
 }
 
-func (s *socket) onPeek(fd uintptr) {
-	var b [1]byte
-	_, errno := recvFlags(fd, b[:], syscall.MSG_DONTWAIT|syscall.MSG_PEEK)
-	s.peeked = errno == syscall.EAGAIN
+func (s *socket) onPeek(fd uintptr) { s.peeked = !s.somethingArrived(fd) }
+
+// somethingArrived reports that a read would not block: bytes, the end or an
+// error wait.
+func (s *socket) somethingArrived(fd uintptr) bool {
+	_, errno := recvFlags(fd, s.onePeek[:], syscall.MSG_DONTWAIT|syscall.MSG_PEEK)
+	return errno != syscall.EAGAIN
 }

@@ -22,12 +22,14 @@ type socket struct {
 	ask       []byte
 	asking    bool
 	asked     int         // bytes of ask that the kernel took
+	askQuiet  bool        // do not ask if something arrived already
 	askFrom   *buf.Buffer // where ask lies, given back once it is sent; may be nil
 	into      **buf.Buffer
 	bufs      *buf.Pool
 	readErr   error
 	peek      func(fd uintptr)
-	peeked    bool // the last peek found nothing
+	peeked    bool    // the last peek found nothing
+	onePeek   [1]byte // what peeks read into
 
 	// Of the writing goroutine.
 	writeReady func(fd uintptr) bool
@@ -65,11 +67,17 @@ func (s *socket) fill(ask []byte, into **buf.Buffer, bufs *buf.Pool) error {
 }
 
 // onReadable returns false to wait for the next edge. After sending it waits
-// without looking: RawConn.Read cleared the poller's readiness before it called
-// us, so the edge of an answer cannot have been missed.
+// without looking if nothing had arrived before: RawConn.Read cleared the
+// poller's readiness before it called us, so the edge of an answer cannot have
+// been missed, but that of something earlier is gone.
 func (s *socket) onReadable(fd uintptr) bool {
 	if s.asking {
 		s.asking = false
+		pending := s.somethingArrived(fd)
+		if pending && s.askQuiet {
+			s.readErr = ErrNotQuiet
+			return true
+		}
 		n, errno := send(fd, s.ask)
 		if errno != 0 && errno != syscall.EAGAIN {
 			s.readErr = errno
@@ -88,7 +96,9 @@ func (s *socket) onReadable(fd uintptr) bool {
 			s.bufs.Put(s.askFrom)
 			s.askFrom = nil
 		}
-		return false
+		if !pending {
+			return false
+		}
 	}
 	b := *s.into
 	if b == nil {

@@ -86,6 +86,9 @@ func (s *clientStream) ReadHead(h *http.Head) error {
 		return nil
 	}
 	s.answered = true
+	if !s.whole.Load() {
+		s.close = true // an early response: who knows what the endpoint does with the rest
+	}
 	switch {
 	case h.Status == 101, s.asked.connect && h.Status < 300:
 		s.in.start(modeTunnel, 0)
@@ -116,8 +119,7 @@ func (s *clientStream) Close() {
 	if s.in.block > 0 {
 		s.dropTrailers()
 	}
-	s.discard()
-	whole := s.answered && s.in.complete() && s.ended && !s.failed && !s.spoiled.Load() && s.cause.Load() == nil
+	whole := s.discard() && s.answered && s.in.complete() && s.ended && !s.failed && !s.spoiled.Load() && s.cause.Load() == nil
 	if whole && !s.close && len(s.c.Buffered()) == 0 {
 		s.c.Release()
 		s.pool.put(s)
@@ -128,5 +130,6 @@ func (s *clientStream) Close() {
 	} else if s.cause.Load() == nil {
 		_ = s.c.Reset()
 	}
+	s.release()
 	s.pool.gone(s)
 }

@@ -40,6 +40,9 @@ type link struct {
 	// exchange: from then on the writer holds nothing back, so that the peer
 	// is never kept waiting for what it needs to go on.
 	reading atomic.Bool
+	// whole is set once the message that is written has ended; it is ended,
+	// for the reader, who must not wait for the lock.
+	whole atomic.Bool
 	// sent is set once a byte of the exchange went out.
 	sent atomic.Bool
 	// spoiled is set once the peer broke the protocol: nothing that follows
@@ -64,6 +67,7 @@ func (l *link) start() {
 	l.in, l.scan, l.asked = inbound{}, scanner{}, request{}
 	l.reading.Store(false)
 	l.sent.Store(false)
+	l.whole.Store(false)
 	l.mu.Lock()
 	l.out, l.left, l.begun, l.ended, l.failed = modeNone, 0, false, false, false
 	l.mu.Unlock()
@@ -81,7 +85,7 @@ func (l *link) await() error {
 				b := l.held
 				l.held = nil
 				l.mu.Unlock()
-				n, err := l.c.AskBuffer(b)
+				n, err := l.c.AskBuffer(b, l.reused && !l.sent.Load())
 				if n > 0 {
 					l.sent.Store(true)
 				}
@@ -143,7 +147,9 @@ func (l *link) ReadData() ([]byte, error) {
 			return data, nil
 		}
 		if end {
-			l.reading.Store(false)
+			if l.side == http.Downstream {
+				l.reading.Store(false) // the response may be held back again
+			}
 			return nil, io.EOF
 		}
 		if err := l.await(); err != nil {
@@ -308,6 +314,9 @@ func (l *link) Flush() error {
 // request waits for the reader, who sends it and looks for the answer in one
 // go), or if the peer may be waiting for it.
 func (l *link) unlock(err error) error {
+	if l.ended {
+		l.whole.Store(true)
+	}
 	if err == nil && (l.ended && l.side == http.Downstream || l.reading.Load()) {
 		err = l.flushLocked()
 	}
@@ -369,14 +378,24 @@ func (l *link) write(p []byte) error {
 	return err
 }
 
-// discard gives the held buffer back unsent.
-func (l *link) discard() {
+// discard gives the held buffer back, and reports whether it held nothing.
+func (l *link) discard() (clean bool) {
 	l.mu.Lock()
-	if l.held != nil {
-		l.c.Buffers().Put(l.held)
-		l.held = nil
+	defer l.mu.Unlock()
+	if l.held == nil {
+		return true
 	}
-	l.mu.Unlock()
+	clean = l.held.Len() == 0
+	l.c.Buffers().Put(l.held)
+	l.held = nil
+	return clean
+}
+
+// release gives all memory back once nobody uses the connection any more.
+func (l *link) release() {
+	l.discard()
+	l.c.Consume(len(l.c.Buffered()))
+	l.c.Release()
 }
 
 // Abort implements http.Stream.
@@ -417,6 +436,8 @@ func (l *link) broken(err error) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		e.Kind, e.Reason = http.KindTimeout, "nothing moved on the connection for too long"
+	case errors.Is(err, conn.ErrNotQuiet):
+		e.Kind, e.Reason, e.Err = http.KindClosed, "the endpoint had ended the kept connection", nil
 	case conn.IsEOF(err), errors.Is(err, io.ErrUnexpectedEOF):
 		e.Kind, e.Reason, e.Err = http.KindClosed, "the connection was closed in the middle of an exchange", nil
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):

@@ -74,9 +74,8 @@ func (s *Server) Serve(handle func(http.Stream)) {
 			break
 		}
 	}
-	x.discard()
 	_ = x.c.Close()
-	x.c.Release()
+	x.release()
 }
 
 // Sweep ends the connection if it has waited for too long: for a request head,
@@ -324,6 +323,8 @@ func (x *serverStream) finish() bool {
 	if x.close || x.spoiled.Load() {
 		if x.refused || x.spoiled.Load() || !x.in.complete() || len(x.c.Buffered()) > 0 {
 			x.linger()
+		} else if x.c.TLS {
+			_ = x.c.CloseWrite() // a body that ends with the connection needs close_notify
 		}
 		return false
 	}

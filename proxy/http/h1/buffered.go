@@ -1,0 +1,9 @@
+package h1
+
+// Buffered reports that ReadData would return at once. Only the reading
+// goroutine may call it.
+func (l *link) Buffered() bool {
+	probe := l.in
+	data, _, end, bad := probe.next(l.c.Buffered(), l.limits)
+	return len(data) > 0 || end || bad != nil
+}
