@@ -162,7 +162,7 @@ func forward(from, to http.Stream, request bool) {
 			to.Abort(err)
 			return
 		}
-		end := h.Length == 0
+		end := h.Length == 0 && h.Protocol == "" && string(h.Method()) != "CONNECT"
 		if err := to.WriteHead(&h, end); err != nil {
 			from.Abort(err)
 			return

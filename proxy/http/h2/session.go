@@ -35,10 +35,10 @@ type session struct {
 	recvWindow int
 	recvCredit int // bytes consumed and not given back by WINDOW_UPDATE
 
-	peerWindow  int64 // SETTINGS_INITIAL_WINDOW_SIZE
+	peerWindow  int64  // SETTINGS_INITIAL_WINDOW_SIZE
 	peerStreams uint32 // SETTINGS_MAX_CONCURRENT_STREAMS; 1 until SETTINGS came
-	peerConnect bool // extended CONNECT
-	settled     bool // SETTINGS came
+	peerConnect bool   // extended CONNECT
+	settled     bool   // SETTINGS came
 	lastPeer    uint32
 	nextID      uint32
 	greeted     bool // our first block went out
