@@ -73,6 +73,12 @@ func TestTablesAreBoxedOnATerminalOnly(t *testing.T) {
 		}
 	}
 	env, out, _ := fakeEnv()
+	env.OutWidth, env.flags.color = 10, "auto"
+	env.print(demo)
+	if strings.Contains(out.String(), "╭") || !strings.Contains(out.String(), "\x1b[32m") {
+		t.Errorf("a narrow terminal:\n%s", out)
+	}
+	env, out, _ = fakeEnv()
 	env.OutWidth, env.flags.color = 80, "auto"
 	env.print(demo)
 	if !strings.Contains(out.String(), "╭") || !strings.Contains(out.String(), "\x1b[32m") {

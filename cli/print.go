@@ -49,15 +49,18 @@ func verdict(ok bool, yes, no string) cell {
 	return cell{no, bad}
 }
 
-// print writes t, boxed and coloured on a terminal, else aligned by spaces.
+// print writes t, boxed and coloured on a terminal that is wide enough, else
+// aligned by spaces.
 func (e *Env) print(t *table) {
 	if len(t.rows) == 0 && t.empty != "" {
 		fmt.Fprintln(e.Err, t.empty)
 		return
 	}
 	if e.OutWidth > 0 && e.mayColor() {
-		fmt.Fprintln(e.Out, boxed(t, e.OutWidth))
-		return
+		if box := boxed(t); lipgloss.Width(box) <= e.OutWidth {
+			fmt.Fprintln(e.Out, box)
+			return
+		}
 	}
 	writeAligned(e.Out, t, e.mayColor())
 }
@@ -93,7 +96,7 @@ func writeAligned(w io.Writer, t *table, color bool) {
 	}
 }
 
-func boxed(t *table, width int) string {
+func boxed(t *table) string {
 	box := lipglosstable.New().
 		Border(lipgloss.RoundedBorder()).
 		BorderStyle(lipgloss.NewStyle().Faint(true)).
@@ -111,10 +114,7 @@ func boxed(t *table, width int) string {
 		}
 		box.Row(cells...)
 	}
-	if drawn := box.Render(); lipgloss.Width(drawn) <= width {
-		return drawn
-	}
-	return box.Width(width).Render()
+	return box.Render()
 }
 
 func style(t tone) lipgloss.Style {

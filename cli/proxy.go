@@ -75,6 +75,8 @@ func proxyState(p *adminv1.Proxy) cell {
 		return cell{"disconnected", bad}
 	case p.GetDraining():
 		return cell{"draining", warn}
+	case !reports(p):
+		return cell{"connected", good}
 	case !p.GetHealthy():
 		return cell{"not healthy", bad}
 	case p.GetBypassable():
@@ -82,6 +84,10 @@ func proxyState(p *adminv1.Proxy) cell {
 	}
 	return cell{"healthy", good}
 }
+
+// reports says that a proxy is one of Leno's, which tell how they are; others,
+// such as Envoy and gRPC programs, only ask for configuration.
+func reports(p *adminv1.Proxy) bool { return p.GetMode() != "" }
 
 func proxySync(p *adminv1.Proxy) cell {
 	switch {

@@ -229,6 +229,7 @@ func (madeUp) List() []*adminv1.Proxy {
 			CertificateExpiresAt: now + 60_000, Bypassable: true,
 			Rejected: []*adminv1.Rejection{{Proxy: "web-1", Type: "cluster", Resource: "shop/cart/80", Reason: "unknown policy"}},
 		},
+		{Name: "envoy-1", Namespace: "shop", Connected: true, Synced: true},
 		{Name: "dns-1", Namespace: "infra", Service: "dns", Mode: "sidecar", Version: "v0.0.9"},
 	}
 }

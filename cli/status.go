@@ -124,7 +124,7 @@ func (e *Env) wrongWith(p *adminv1.Proxy) []string {
 	for _, r := range p.GetRejected() {
 		say("refused %s %s: %s", r.GetType(), r.GetResource(), r.GetReason())
 	}
-	if p.GetConnected() && !p.GetHealthy() {
+	if p.GetConnected() && reports(p) && !p.GetHealthy() {
 		say("serves an application that is not healthy: %s", p.GetReason())
 	}
 	if e.expired(p.GetCertificateExpiresAt()) {

@@ -34,8 +34,26 @@ type step struct {
 	node   *yaml.Node
 }
 
+// attempts is how often a change is tried when others write the same objects at
+// the same time, as proxies do that report on their workloads.
+const attempts = 5
+
+// retry tries again while another writer came in between.
+func retry[A any](attempt func() (A, error)) (A, error) {
+	for i := 1; ; i++ {
+		answer, err := attempt()
+		if i == attempts || connect.CodeOf(err) != connect.CodeAborted {
+			return answer, err
+		}
+	}
+}
+
 // Apply makes the store be what the documents say.
 func (s *Server) Apply(ctx context.Context, r *adminv1.ApplyRequest) (*adminv1.ApplyResponse, error) {
+	return retry(func() (*adminv1.ApplyResponse, error) { return s.apply(ctx, r) })
+}
+
+func (s *Server) apply(ctx context.Context, r *adminv1.ApplyRequest) (*adminv1.ApplyResponse, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	steps, warnings, err := s.plan(ctx, r.GetDocuments(), r.GetNamespace())
@@ -78,6 +96,10 @@ func (s *Server) Diff(ctx context.Context, r *adminv1.DiffRequest) (*adminv1.Dif
 
 // Delete removes objects from the store.
 func (s *Server) Delete(ctx context.Context, r *adminv1.DeleteRequest) (*adminv1.DeleteResponse, error) {
+	return retry(func() (*adminv1.DeleteResponse, error) { return s.delete(ctx, r) })
+}
+
+func (s *Server) delete(ctx context.Context, r *adminv1.DeleteRequest) (*adminv1.DeleteResponse, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	refs, err := s.named(r)

@@ -157,3 +157,34 @@ func TestLargeBodiesAreRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestApplyTriesAgainWhenOthersWrite(t *testing.T) {
+	m := start(t)
+	m.apply(t, cart)
+	m.busy.Store(attempts - 1)
+	applied := m.apply(t, strings.Replace(cart, "http", "grpc", 1))
+	if got := actions(applied.GetResults()); got != "Service configured" {
+		t.Errorf("%s", got)
+	}
+	m.busy.Store(attempts)
+	_, err := m.Apply(t.Context(), &adminv1.ApplyRequest{Documents: document(cart)})
+	if connect.CodeOf(err) != connect.CodeAborted || !strings.Contains(err.Error(), "try again") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestApplyKeepsTheControlPlanesAnnotations(t *testing.T) {
+	m := start(t)
+	m.apply(t, strings.Replace(cart, "  name: cart\n", "  name: cart\n  annotations: {leno.dev/account: cart, team: a}\n", 1))
+	applied := m.apply(t, strings.Replace(cart, "http", "grpc", 1))
+	if got := actions(applied.GetResults()); got != "Service configured" {
+		t.Errorf("%s", got)
+	}
+	got, err := m.Get(t.Context(), &adminv1.GetRequest{Reference: applied.GetResults()[0].GetObject()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if json := got.GetObject().GetJson(); !strings.Contains(json, `"annotations":{"leno.dev/account":"cart"}`) {
+		t.Errorf("%s", json)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -175,6 +176,7 @@ func settle(s *step) error {
 		return connect.NewError(connect.CodeAborted, fmt.Errorf("%s was changed meanwhile: the file has version %s and the store %s; read it again, or remove resourceVersion from the file", s.ref, given, s.old.GetResourceVersion()))
 	}
 	api.CopyStatus(s.next, s.old)
+	keepOwn(s.next, s.old)
 	s.next.SetResourceVersion(s.old.GetResourceVersion())
 	s.next.SetUID(s.old.GetUID())
 	s.next.SetGeneration(s.old.GetGeneration())
@@ -192,6 +194,25 @@ func settle(s *step) error {
 		s.action = unchanged
 	}
 	return nil
+}
+
+// ownAnnotations begin the names of annotations in which the control plane notes
+// who registered an object, and who may.
+const ownAnnotations = "leno.dev/"
+
+// keepOwn keeps the control plane's annotations that a file says nothing of.
+func keepOwn(next, old api.Object) {
+	annotations := maps.Clone(next.GetAnnotations())
+	for name, value := range old.GetAnnotations() {
+		if _, said := annotations[name]; said || !strings.HasPrefix(name, ownAnnotations) {
+			continue
+		}
+		if annotations == nil {
+			annotations = make(map[string]string)
+		}
+		annotations[name] = value
+	}
+	next.SetAnnotations(annotations)
 }
 
 // textOf is an object in YAML without what only the server writes, empty for

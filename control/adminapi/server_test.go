@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +32,7 @@ type mesh struct {
 	adminv1connect.AdminClient
 	store   *memory.Store
 	proxies *fakeProxies
+	busy    atomic.Int32 // transactions that somebody comes in before
 	handler http.Handler
 }
 
@@ -40,7 +43,7 @@ func start(t *testing.T) *mesh {
 	var running sync.WaitGroup
 	snapshots := follow(t, ctx, &running, m.store)
 	server := New(Config{
-		Version: "v1", StartedAt: time.UnixMilli(1000), Store: m.store,
+		Version: "v1", StartedAt: time.UnixMilli(1000), Store: &busyStore{Store: m.store, busy: &m.busy},
 		StoreInfo: func() (string, int64) { return "mesh.db", 4096 },
 		Snapshots: snapshots,
 		Trust:     func() *adminv1.Trust { return &adminv1.Trust{Domain: "test.leno.internal"} },
@@ -87,6 +90,24 @@ func follow(t *testing.T, ctx context.Context, running *sync.WaitGroup, s store.
 		}
 	})
 	return snapshots
+}
+
+// busyStore has another writer that touches an object just before a transaction.
+type busyStore struct {
+	store.Store
+	busy *atomic.Int32
+}
+
+func (s *busyStore) Transaction(ops []store.Op) (store.Result, error) {
+	if s.busy.Add(-1) >= 0 {
+		if o, err := s.Get(ops[0].Ref); err == nil {
+			o.SetAnnotations(map[string]string{"seen": fmt.Sprint(s.busy.Load())})
+			if _, err := s.Put(o); err != nil {
+				return store.Result{}, err
+			}
+		}
+	}
+	return s.Store.Transaction(ops)
 }
 
 type fakeProxies struct {

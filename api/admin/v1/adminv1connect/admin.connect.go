@@ -78,7 +78,8 @@ const (
 // AdminClient is a client for the leno.admin.v1.Admin service.
 type AdminClient interface {
 	// Apply makes the mesh be what the documents say, in one transaction: all of
-	// them or none. Objects that are already so are not written.
+	// them or none. Objects that are already so are not written. Annotations
+	// below leno.dev/ that the documents do not mention stay as they are.
 	Apply(context.Context, *v1.ApplyRequest) (*v1.ApplyResponse, error)
 	// Diff says what Apply would change, with defaults filled in.
 	Diff(context.Context, *v1.DiffRequest) (*v1.DiffResponse, error)
@@ -356,7 +357,8 @@ func (c *adminClient) RevokeToken(ctx context.Context, req *v1.RevokeTokenReques
 // AdminHandler is an implementation of the leno.admin.v1.Admin service.
 type AdminHandler interface {
 	// Apply makes the mesh be what the documents say, in one transaction: all of
-	// them or none. Objects that are already so are not written.
+	// them or none. Objects that are already so are not written. Annotations
+	// below leno.dev/ that the documents do not mention stay as they are.
 	Apply(context.Context, *v1.ApplyRequest) (*v1.ApplyResponse, error)
 	// Diff says what Apply would change, with defaults filled in.
 	Diff(context.Context, *v1.DiffRequest) (*v1.DiffResponse, error)
