@@ -49,7 +49,15 @@ func Parse(s string) (ID, error) {
 
 // Workload returns spiffe://domain/ns/namespace/sa/account.
 func Workload(domain, namespace, account string) (ID, error) {
-	return Parse(scheme + domain + "/ns/" + namespace + "/sa/" + account)
+	id, err := Parse(scheme + domain + "/ns/" + namespace + "/sa/" + account)
+	if err != nil {
+		return ID{}, err
+	}
+	// A slash in a part would make it say something else.
+	if ns, sa, ok := id.Workload(); !ok || ns != namespace || sa != account || id.TrustDomain() != domain {
+		return ID{}, fmt.Errorf("make SPIFFE ID: %q, %q and %q must not contain a slash", domain, namespace, account)
+	}
+	return id, nil
 }
 
 // CheckTrustDomain says why a string is no trust domain name.

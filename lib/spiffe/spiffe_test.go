@@ -138,7 +138,7 @@ func TestWorkloadPathsAreRead(t *testing.T) {
 	if _, _, ok := (ID{}).Workload(); ok {
 		t.Error("the zero ID names a workload")
 	}
-	for _, c := range [][3]string{{"", "a", "b"}, {"d", "", "b"}, {"d", "a", ""}, {"d", "a/../b", "c"}, {"d/x", "a", "b/.."}, {"d", "a", "b c"}} {
+	for _, c := range [][3]string{{"", "a", "b"}, {"d", "", "b"}, {"d", "a", ""}, {"d", "a/../b", "c"}, {"d/x", "a", "b/.."}, {"d", "a/b", "c"}, {"d", "a", "b/c"}, {"d/ns/x/sa", "a", "b"}, {"d", "a/sa/b", "c"}, {"d", "a", "b c"}} {
 		if id, err := Workload(c[0], c[1], c[2]); err == nil {
 			t.Errorf("Workload(%q) = %s", c, id)
 		}
