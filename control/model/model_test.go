@@ -163,6 +163,16 @@ func TestSnapshotResolvesRelations(t *testing.T) {
 	}
 }
 
+func TestAMeshWidePolicyAppliesOnceInItsOwnNamespace(t *testing.T) {
+	s := mesh(t, "svc leno-system/web 80\nwl leno-system/w app=web\nauthz leno-system/mesh DENY\nauthz leno-system/own DENY web")
+	if n := len(s.PoliciesFor(s.Service("leno-system", "web"), 80)); n != 2 {
+		t.Errorf("the service has %d policies, want 2", n)
+	}
+	if n := len(s.PoliciesOf(s.Workload("leno-system", "w"))); n != 2 {
+		t.Errorf("the workload has %d policies, want 2", n)
+	}
+}
+
 func TestCommitKeepsPointersOfWhatDidNotChange(t *testing.T) {
 	old := mesh(t, shop)
 	web, cart, other := old.Service("shop", "web"), old.Service("shop", "cart"), old.Namespace("other")

@@ -187,20 +187,23 @@ func damaged(path string, why error) error {
 	return fmt.Errorf("the store %s is damaged (%w); nothing was changed, restore it from a copy or give another file", path, why)
 }
 
+// explain says what an error of opening means. What is no error of the system is
+// about the file's contents.
 func explain(path string, err error) error {
+	_, system := errors.AsType[*fs.PathError](err)
+	_, number := errors.AsType[syscall.Errno](err)
 	switch {
 	case errors.Is(err, bbolterrors.ErrTimeout):
 		if pid := lockHolder(path); pid != "" {
 			return fmt.Errorf("the store %s is in use by another leno process (pid %s)", path, pid)
 		}
 		return fmt.Errorf("the store %s is in use by another leno process", path)
-	case errors.Is(err, bbolterrors.ErrInvalid), errors.Is(err, bbolterrors.ErrChecksum),
-		errors.Is(err, bbolterrors.ErrVersionMismatch), errors.Is(err, bbolterrors.ErrInvalidMapping):
-		return damaged(path, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("the store %s cannot be opened for writing by this user: %w", path, err)
+	case system, number:
+		return fmt.Errorf("open store %s: %w", path, err)
 	}
-	return fmt.Errorf("open store %s: %w", path, err)
+	return damaged(path, err)
 }
 
 // lockHolder reads from /proc/locks who holds the file's flock, "" when that

@@ -150,6 +150,43 @@ func TestOpenLeavesAFileThatIsNotRightAlone(t *testing.T) {
 	}
 }
 
+func TestOpenSurvivesAFileCutShortAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "leno.db")
+	s := mustOpen(t, path)
+	for i := range 400 {
+		if _, err := s.Put(namespace(fmt.Sprint("namespace-", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	data := read(t, path)
+	page := os.Getpagesize()
+	refused := 0
+	for pages := 1; pages*page < len(data); pages++ {
+		cut := filepath.Join(dir, "cut.db")
+		if err := os.WriteFile(cut, data[:pages*page], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(cut)
+		if err == nil {
+			// Only free pages were cut off: nothing is missing.
+			if list, err := s.List("", ""); err != nil || len(list.Objects) != 400 {
+				t.Errorf("cut to %d pages it opens with %d objects, %v", pages, len(list.Objects), err)
+			}
+			s.Close()
+			continue
+		}
+		refused++
+		if !strings.Contains(err.Error(), "is damaged") {
+			t.Errorf("cut to %d pages: %v", pages, err)
+		}
+	}
+	if refused == 0 {
+		t.Error("no cut was refused")
+	}
+}
+
 func read(t *testing.T, path string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(path)
