@@ -47,8 +47,7 @@ func contact(t *testing.T, client *stdtls.Config, chain [][]byte, key any) error
 func TestAtFirstContactOnlyTheTokensServerIsAccepted(t *testing.T) {
 	i, other := newIssuer(t), newIssuer(t)
 	leafOf := func(by *issuer, uri string, life time.Duration) [][]byte {
-		i := *by
-		i.uri, i.life = uri, life
+		i := &issuer{cert: by.cert, key: by.key, uri: uri, life: life}
 		der, err := i.sign(i.key.Public()) // the server's key is the issuer's, for brevity
 		if err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"math/big"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 )
@@ -24,6 +25,8 @@ const (
 type issuer struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
+
+	mu   sync.Mutex // guards the rest
 	uri  string
 	life time.Duration
 	down bool
@@ -67,6 +70,8 @@ func (i *issuer) sign(public crypto.PublicKey) ([]byte, error) {
 }
 
 func (i *issuer) Issue(_ context.Context, token string, der []byte) (Issued, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	i.tokens, i.at = append(i.tokens, token), append(i.at, time.Now())
 	if i.down {
 		return Issued{}, errors.New("the server cannot be reached")
@@ -83,4 +88,11 @@ func (i *issuer) Issue(_ context.Context, token string, der []byte) (Issued, err
 		return Issued{}, err
 	}
 	return Issued{Chain: [][]byte{leaf}, Roots: [][]byte{i.cert.Raw}, RenewAt: time.Now().Add(i.life * 2 / 3)}, nil
+}
+
+// change sets what the issuer does from now on.
+func (i *issuer) change(set func()) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	set()
 }

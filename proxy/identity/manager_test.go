@@ -88,7 +88,7 @@ func TestARestartedProxyWorksWithoutAServer(t *testing.T) {
 		<-m.Ready()
 		stop()
 		before := config.Cell.Load()
-		i.down = true
+		i.change(func() { i.down = true })
 		config.Token, config.Cell = "", &cell.Cell[tls.Identity]{}
 		m, stop = start(t, config)
 		<-m.Ready()
@@ -152,7 +152,7 @@ func TestFailuresAreRetriedWithoutAStorm(t *testing.T) {
 		m, stop := start(t, config)
 		<-m.Ready()
 		current := config.Cell.Load()
-		i.down = true
+		i.change(func() { i.down = true })
 		time.Sleep(17 * time.Hour) // 36 minutes after the renewal was due
 		synctest.Wait()
 		if s := m.Status(); s.Failures < 100 || s.Failures > 160 || !strings.Contains(s.Problem, "cannot be reached") {
@@ -167,7 +167,7 @@ func TestFailuresAreRetriedWithoutAStorm(t *testing.T) {
 		if got := i.tokens[calls-1]; got != "the token" {
 			t.Errorf("after the end the credential is %q", got)
 		}
-		i.down = false
+		i.change(func() { i.down = false })
 		time.Sleep(31 * time.Second)
 		synctest.Wait()
 		if s := m.Status(); s.Problem != "" || s.Failures != 0 || config.Cell.Load() == current {
@@ -181,7 +181,7 @@ func TestAnIdentityNeverChanges(t *testing.T) {
 	within(t, func(t *testing.T, config Config, i *issuer) {
 		m, stop := start(t, config)
 		<-m.Ready()
-		i.uri = "spiffe://a.test/ns/shop/sa/admin"
+		i.change(func() { i.uri = "spiffe://a.test/ns/shop/sa/admin" })
 		time.Sleep(17 * time.Hour)
 		synctest.Wait()
 		stop()
