@@ -1,0 +1,99 @@
+package serve
+
+import (
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/leno-mesh/leno/api"
+	"github.com/leno-mesh/leno/lib/spiffe"
+)
+
+func testHolder(t *testing.T, account, proxy string) *holder {
+	t.Helper()
+	id, err := spiffe.Workload("test", "shop", account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &holder{identity: identity{id: id, namespace: "shop", account: account}, proxy: proxy}
+}
+
+func TestLeaseOutlivesItsStreamByTheGracePeriod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		objects := newObjects(t, meshYAML)
+		r := newRegistry(objects, 10*time.Second, slog.New(slog.DiscardHandler))
+		defer r.close()
+		reg, err := readRegistration(payRegistration(), "1.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		there := func() bool {
+			o, _ := objects.Get(t.Context(), api.Ref{Kind: api.Workload, Namespace: "shop", Name: "pay-1"})
+			return o != nil
+		}
+		first := testHolder(t, "pay", "p")
+		if err := r.register(t.Context(), first, reg); err != nil {
+			t.Fatal(err)
+		}
+		r.release(first, false)
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if !there() {
+			t.Fatal("the workload went before its grace period ended")
+		}
+		// Another account cannot take the name meanwhile, nor end the lease.
+		thief := testHolder(t, "cart", "thief")
+		if err := r.register(t.Context(), thief, reg); err == nil {
+			t.Error("another account took the name")
+		}
+		r.release(thief, true)
+		// The proxy comes back, unchanged: nothing is written.
+		puts := objects.puts
+		second := testHolder(t, "pay", "p")
+		if err := r.register(t.Context(), second, reg); err != nil {
+			t.Fatal(err)
+		}
+		if objects.puts != puts {
+			t.Error("an unchanged registration was written")
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if !there() {
+			t.Fatal("the workload went while its stream lived")
+		}
+		r.release(first, true) // a stream that lost the lease ends it no more
+		if !there() {
+			t.Fatal("the old stream took the workload away")
+		}
+		r.release(second, false)
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if there() {
+			t.Error("the workload outlived its grace period")
+		}
+		if len(r.leases) != 0 {
+			t.Errorf("%d leases are left", len(r.leases))
+		}
+	})
+}
+
+func TestADrainingWorkloadHasNoGracePeriod(t *testing.T) {
+	objects := newObjects(t, meshYAML)
+	r := newRegistry(objects, time.Hour, slog.New(slog.DiscardHandler))
+	defer r.close()
+	draining := payRegistration()
+	draining.Draining = true
+	reg, err := readRegistration(draining, "1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := testHolder(t, "pay", "p")
+	if err := r.register(t.Context(), h, reg); err != nil {
+		t.Fatal(err)
+	}
+	r.release(h, false)
+	if o, _ := objects.Get(t.Context(), api.Ref{Kind: api.Workload, Namespace: "shop", Name: "pay-1"}); o != nil {
+		t.Error("the workload is still there")
+	}
+}
