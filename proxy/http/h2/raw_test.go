@@ -448,7 +448,13 @@ func TestSweepEndsWhatIsOverdue(t *testing.T) {
 	p := client(t, l.Addr().String())
 	v := <-made
 	p.headers(1, false, get...)
-	ping(p)
+	for waits := 0; waits == 0; runtime.Gosched() {
+		v.s.w.mu.Lock()
+		for _, st := range v.s.streams {
+			waits += st.waiting
+		}
+		v.s.w.mu.Unlock()
+	}
 	v.Sweep(late(4 * time.Minute))
 	select {
 	case err := <-read:

@@ -21,6 +21,7 @@ type stream struct {
 	writeErr           error // ends writing: the peer wants no more
 	link               http.Stream
 	moved              int64 // coarse time when something was received or sent
+	waiting            int   // users who wait for the peer
 
 	remoteEnd bool // END_STREAM came
 	localEnd  bool // END_STREAM was appended
@@ -210,6 +211,13 @@ func (s *session) uncount(st *stream) {
 	}
 }
 
+// wait waits for the peer on one of the stream's conditions.
+func (st *stream) wait(c *sync.Cond) {
+	st.waiting++
+	c.Wait()
+	st.waiting--
+}
+
 // ReadHead implements http.Stream.
 func (st *stream) ReadHead(h *http.Head) error {
 	s := st.s
@@ -233,7 +241,7 @@ func (st *stream) ReadHead(h *http.Head) error {
 			return s.lost()
 		}
 		if !s.flushed() {
-			st.readable.Wait()
+			st.wait(&st.readable)
 		}
 	}
 }
@@ -259,7 +267,7 @@ func (st *stream) ReadData() ([]byte, error) {
 			return nil, io.EOF
 		}
 		if !s.flushed() {
-			st.readable.Wait()
+			st.wait(&st.readable)
 		}
 	}
 }

@@ -103,7 +103,7 @@ func (st *stream) turn(ready func(*stream) bool) error {
 		}
 		s.enqueue(st)
 		if !s.flushed() {
-			st.writable.Wait()
+			st.wait(&st.writable)
 		}
 	}
 }
@@ -124,7 +124,7 @@ func (st *stream) claim(n int) (int, error) {
 				return 0, err
 			}
 			if !s.flushed() {
-				st.writable.Wait()
+				st.wait(&st.writable)
 			}
 		}
 		if err := st.turn(canSend); err != nil {
@@ -192,7 +192,7 @@ func (st *stream) prepareRequest(h *http.Head) error {
 			}
 			s.enqueue(st)
 			if !s.flushed() {
-				st.writable.Wait()
+				st.wait(&st.writable)
 			}
 		}
 		s.dequeue(st)
