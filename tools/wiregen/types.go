@@ -2,12 +2,14 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// scalarTypes are the Go type and the kind of each scalar that is known.
+// scalarTypes are the Go type and the kind of each scalar that the runtime
+// knows; xds/wire/scalar.go lists the same ones.
 var scalarTypes = map[protoreflect.Kind][2]string{
 	protoreflect.StringKind: {"string", "kindString"},
 	protoreflect.BytesKind:  {"[]byte", "kindBytes"},
@@ -16,21 +18,22 @@ var scalarTypes = map[protoreflect.Kind][2]string{
 	protoreflect.Int64Kind:  {"int64", "kindInt64"},
 	protoreflect.Uint32Kind: {"uint32", "kindUint32"},
 	protoreflect.Uint64Kind: {"uint64", "kindUint64"},
-	protoreflect.FloatKind:  {"float32", "kindFloat"},
 	protoreflect.DoubleKind: {"float64", "kindDouble"},
 }
 
 var wrappers = map[protoreflect.FullName]protoreflect.Kind{
-	"google.protobuf.StringValue": protoreflect.StringKind,
-	"google.protobuf.BytesValue":  protoreflect.BytesKind,
 	"google.protobuf.BoolValue":   protoreflect.BoolKind,
-	"google.protobuf.Int32Value":  protoreflect.Int32Kind,
-	"google.protobuf.Int64Value":  protoreflect.Int64Kind,
 	"google.protobuf.UInt32Value": protoreflect.Uint32Kind,
 	"google.protobuf.UInt64Value": protoreflect.Uint64Kind,
-	"google.protobuf.FloatValue":  protoreflect.FloatKind,
-	"google.protobuf.DoubleValue": protoreflect.DoubleKind,
 }
+
+// optional and repeated are the scalars that may be so.
+var (
+	optional = []protoreflect.Kind{
+		protoreflect.StringKind, protoreflect.BytesKind, protoreflect.BoolKind, protoreflect.Uint32Kind, protoreflect.Uint64Kind,
+	}
+	repeated = []protoreflect.Kind{protoreflect.StringKind, protoreflect.BytesKind, protoreflect.Uint32Kind}
+)
 
 // typeOf fills in the Go type of a field and how the runtime reaches it.
 func (r *resolver) typeOf(f *fieldType) error {
@@ -53,15 +56,15 @@ func (r *resolver) typeOf(f *fieldType) error {
 	f.kind = scalar[1]
 	f.goType = scalar[0]
 	switch {
+	case f.many && !slices.Contains(repeated, d.Kind()):
+		return fmt.Errorf("a repeated %s is not supported", d.Kind())
 	case f.many:
-		if d.Kind() == protoreflect.FloatKind {
-			return fmt.Errorf("repeated float is not supported")
-		}
 		f.goType = "[]" + f.goType
-	case d.HasPresence() && d.Kind() != protoreflect.BytesKind:
+	case !d.HasPresence():
+	case !slices.Contains(optional, d.Kind()) || d.Kind() == protoreflect.BytesKind && f.oneof == 0:
+		return fmt.Errorf("an optional %s is not supported", d.Kind())
+	case d.Kind() != protoreflect.BytesKind:
 		f.goType = "*" + f.goType
-	case d.HasPresence() && f.oneof == 0:
-		return fmt.Errorf("optional bytes are not supported")
 	}
 	return nil
 }
@@ -88,7 +91,7 @@ func (r *resolver) messageField(f *fieldType) error {
 	name := f.desc.Message().FullName()
 	if inner, ok := wrappers[name]; ok {
 		scalar := scalarTypes[inner]
-		if f.many || inner == protoreflect.BytesKind {
+		if f.many {
 			return fmt.Errorf("repeated %s is not supported", name)
 		}
 		f.wrap, f.kind, f.goType = true, scalar[1], "*"+scalar[0]
@@ -96,10 +99,10 @@ func (r *resolver) messageField(f *fieldType) error {
 	}
 	switch name {
 	case "google.protobuf.Duration":
-		f.kind, f.goType = "kindDuration", "*time.Duration"
 		if f.many {
-			f.goType = "[]time.Duration"
+			return fmt.Errorf("a repeated Duration is not supported")
 		}
+		f.kind, f.goType = "kindDuration", "*time.Duration"
 		return nil
 	case "google.protobuf.Struct":
 		if f.many {

@@ -131,8 +131,6 @@ func (k kind) wireType() protowire.Type {
 	switch k {
 	case kindBool, kindInt32, kindInt64, kindUint32, kindUint64, kindEnum:
 		return protowire.VarintType
-	case kindFloat:
-		return protowire.Fixed32Type
 	case kindDouble:
 		return protowire.Fixed64Type
 	}
@@ -244,11 +242,7 @@ func (d *decoder) text(data []byte, f *field) (string, error) {
 
 // number reads a value of fixed or variable length; n is negative on error.
 func number(k kind, b []byte) (v scalar, n int) {
-	switch k.wireType() {
-	case protowire.Fixed32Type:
-		u, n := protowire.ConsumeFixed32(b)
-		return scalar{bits: math.Float64bits(float64(math.Float32frombits(u)))}, n
-	case protowire.Fixed64Type:
+	if k.wireType() == protowire.Fixed64Type {
 		u, n := protowire.ConsumeFixed64(b)
 		return scalar{bits: u}, n
 	}
@@ -268,27 +262,15 @@ func (d *decoder) packed(data []byte, f *field, p any) error {
 	return nil
 }
 
-// wrapper reads the value field of a google.protobuf wrapper.
+// wrapper reads the value field of a google.protobuf wrapper of a number.
 func (d *decoder) wrapper(data []byte, f *field, p any) error {
-	inner := field{name: f.name, kind: f.kind}
-	v, present := load(p, &inner, 0)
-	if f.many || !present {
-		v = scalar{}
-	}
-	err := d.fields(data, f.name, func(number protowire.Number, typ protowire.Type, data []byte, bits scalar) error {
+	v, _ := load(p, f, 0)
+	err := d.fields(data, f.name, func(number protowire.Number, typ protowire.Type, _ []byte, read scalar) error {
 		if number != 1 || typ != f.kind.wireType() {
 			d.unknown(f, number)
 			return nil
 		}
-		v = bits
-		switch f.kind {
-		case kindString:
-			text, err := d.text(data, f)
-			v.text = text
-			return err
-		case kindBytes:
-			v.data = append([]byte{}, data...)
-		}
+		v = read
 		return nil
 	}, f.kind)
 	store(p, v)
@@ -297,7 +279,7 @@ func (d *decoder) wrapper(data []byte, f *field, p any) error {
 
 func (d *decoder) duration(data []byte, f *field, p any) error {
 	var seconds, nanos int64
-	if v, ok := load(p, f, 0); ok && !f.many {
+	if v, ok := load(p, f, 0); ok {
 		seconds, nanos = int64(v.bits)/1e9, int64(v.bits)%1e9
 	}
 	err := d.fields(data, f.name, func(number protowire.Number, typ protowire.Type, _ []byte, v scalar) error {

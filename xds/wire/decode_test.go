@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -125,6 +126,66 @@ func TestUnknownNumbersAndWireTypesAreReported(t *testing.T) {
 	}
 	want := []string{"1000", "name (wrong wire type)", "address.77"}
 	if diff := cmp.Diff(want, report.Unsupported); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestUnknownFieldsOfSmallMessagesAreReported(t *testing.T) {
+	unknown := varintField(9, 1)
+	value := func(fields ...[]byte) []byte { return bytesField(1, bytesField(2, slices.Concat(fields...))) }
+	tests := []struct {
+		name string
+		into Message
+		b    []byte
+		want string
+	}{
+		{"duration", new(Cluster), bytesField(4, unknown), "connect_timeout.9"},
+		{"wrapper", new(Cluster), bytesField(5, unknown), "per_connection_buffer_limit_bytes.9"},
+		{"map entry", new(RBAC), bytesField(2, unknown), "policies.9"},
+		{"struct", new(Node), bytesField(3, unknown), "metadata.9"},
+		{"struct entry", new(Node), bytesField(3, bytesField(1, unknown)), "metadata.9"},
+		{"value", new(Node), bytesField(3, value(unknown)), "metadata.9"},
+		{"list", new(Node), bytesField(3, value(bytesField(6, unknown))), "metadata.9"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			report, err := Unmarshal(test.b, test.into)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{test.want}, report.Unsupported); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestNumbersThatJSONLacksAreText(t *testing.T) {
+	m := &Node{Metadata: map[string]any{"a": math.NaN(), "b": math.Inf(1), "c": math.Inf(-1), "d": 7}}
+	want := `{"metadata":{"a":"NaN","b":"Infinity","c":"-Infinity","d":7}}`
+	if have := string(AppendJSON(nil, m)); have != want {
+		t.Errorf("want %s, have %s", want, have)
+	}
+	var back Node
+	report, err := Unmarshal(AppendProto(nil, m), &back)
+	clean(t, report, err)
+	if !math.IsNaN(back.Metadata["a"].(float64)) || back.Metadata["d"] != 7.0 {
+		t.Errorf("%v", back.Metadata)
+	}
+	for text, want := range map[string]float64{"NaN": math.NaN(), "'Infinity'": math.Inf(1), "-.inf": math.Inf(-1), "'1.5'": 1.5} {
+		var p Percent
+		if _, err := ReadYAML([]byte("value: "+text), &p); err != nil || p.Value != want && !math.IsNaN(want) {
+			t.Errorf("%s: %v, %v", text, p.Value, err)
+		}
+	}
+}
+
+func TestAPackedMessageIsUnpacked(t *testing.T) {
+	m := &Filter{Name: "tcp", TypedConfig: Pack(&TcpProxy{Cluster: new("a")})}
+	var back Filter
+	report, err := Unmarshal(AppendProto(nil, m), &back)
+	clean(t, report, err)
+	if diff := cmp.Diff(m, &back); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -89,10 +89,7 @@ func appendScalar(b []byte, num protowire.Number, k kind, v scalar) []byte {
 }
 
 func appendNumber(b []byte, k kind, v scalar) []byte {
-	switch k {
-	case kindFloat:
-		return protowire.AppendFixed32(b, math.Float32bits(float32(math.Float64frombits(v.bits))))
-	case kindDouble:
+	if k == kindDouble {
 		return protowire.AppendFixed64(b, v.bits)
 	}
 	return protowire.AppendVarint(b, v.bits)
@@ -100,7 +97,7 @@ func appendNumber(b []byte, k kind, v scalar) []byte {
 
 // appendWrapped writes the value field of a wrapper, which is absent if zero.
 func appendWrapped(b []byte, k kind, v scalar) []byte {
-	if v.bits == 0 && v.text == "" && len(v.data) == 0 {
+	if v.bits == 0 {
 		return b
 	}
 	return appendScalar(b, 1, k, v)

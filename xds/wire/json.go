@@ -144,10 +144,8 @@ func (w *printer) scalar(f *field, v scalar, secret bool) {
 		w.text(strconv.FormatInt(int64(v.bits), 10))
 	case kindUint64:
 		w.text(strconv.FormatUint(v.bits, 10))
-	case kindFloat:
-		w.number(math.Float64frombits(v.bits), 32)
 	case kindDouble:
-		w.number(math.Float64frombits(v.bits), 64)
+		w.number(math.Float64frombits(v.bits))
 	case kindEnum:
 		if name, known := f.enum.name(int32(v.bits)); known {
 			w.text(name)
@@ -159,7 +157,7 @@ func (w *printer) scalar(f *field, v scalar, secret bool) {
 	}
 }
 
-func (w *printer) number(v float64, size int) {
+func (w *printer) number(v float64) {
 	switch {
 	case math.IsNaN(v):
 		w.text("NaN")
@@ -168,7 +166,7 @@ func (w *printer) number(v float64, size int) {
 	case math.IsInf(v, -1):
 		w.text("-Infinity")
 	default:
-		w.b = strconv.AppendFloat(w.b, v, 'g', -1, size)
+		w.b = strconv.AppendFloat(w.b, v, 'g', -1, 64)
 	}
 }
 
@@ -199,7 +197,7 @@ func (w *printer) value(v any, secret bool) {
 	case bool:
 		w.b = strconv.AppendBool(w.b, v)
 	case float64:
-		w.number(v, 64)
+		w.number(v)
 	case int:
 		w.b = strconv.AppendInt(w.b, int64(v), 10)
 	case map[string]any:

@@ -61,7 +61,6 @@ const (
 	kindInt64
 	kindUint32
 	kindUint64
-	kindFloat
 	kindDouble
 	kindEnum
 	kindDuration

@@ -71,11 +71,10 @@ func convert(n *yaml.Node, f *field) (v scalar, want string) {
 		v.bits, ok = signed(n.Value, f.kind)
 	case kindUint32, kindUint64:
 		v.bits, ok = unsigned(n.Value, f.kind)
-	case kindFloat, kindDouble:
+	case kindDouble:
 		var d float64
 		d, ok = double(n.Value)
 		v.bits = math.Float64bits(d)
-		ok = ok && (f.kind == kindDouble || math.IsInf(d, 0) || !(math.Abs(d) > math.MaxFloat32))
 	case kindEnum:
 		v.bits, ok = enumValue(n, f.enum)
 	case kindDuration:
@@ -101,7 +100,7 @@ func wants(f *field) string {
 		return fmt.Sprintf("a whole number of %d bits", f.kind.size())
 	case kindUint32, kindUint64:
 		return fmt.Sprintf("a whole number of %d bits, not negative", f.kind.size())
-	case kindFloat, kindDouble:
+	case kindDouble:
 		return "a number"
 	case kindEnum:
 		return "one of " + strings.Join(f.enum.names, ", ")
