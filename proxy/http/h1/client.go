@@ -1,6 +1,8 @@
 package h1
 
 import (
+	"sync/atomic"
+
 	"github.com/leno-mesh/leno/proxy/http"
 )
 
@@ -12,6 +14,7 @@ type clientStream struct {
 	idleSince int64 // monotonic nanoseconds
 
 	interims  int
+	tunnel    atomic.Bool
 	answered  bool // the final response head was read
 	close     bool // the endpoint or the exchange forbids another use
 	firstByte bool // something of the response came
@@ -23,6 +26,7 @@ const maxInterims = 16
 func (s *clientStream) begin(reused bool) {
 	s.start()
 	s.reused = reused
+	s.tunnel.Store(false)
 	s.interims, s.answered, s.close, s.firstByte = 0, false, false, false
 }
 
@@ -63,11 +67,32 @@ func (s *clientStream) WriteHead(h *http.Head, end bool) error {
 	return s.unlock(nil)
 }
 
+// WriteData implements http.Stream. What is meant for a tunnel waits until there
+// is one, and is dropped if the endpoint refuses.
+func (s *clientStream) WriteData(p []byte, end bool) error {
+	if s.tunnels() {
+		if err := s.awaitDecision(); err != nil || !s.tunnel.Load() {
+			return err
+		}
+	}
+	return s.link.WriteData(p, end)
+}
+
 // ReadHead implements http.Stream.
 func (s *clientStream) ReadHead(h *http.Head) error {
 	if s.answered {
 		return s.misuse(wrongOrder)
 	}
+	err := s.readHead(h)
+	if s.tunnels() && (err != nil || s.answered) {
+		s.mu.Lock()
+		s.decide()
+		s.mu.Unlock()
+	}
+	return err
+}
+
+func (s *clientStream) readHead(h *http.Head) error {
 	n, err := s.awaitHead()
 	if err != nil {
 		return s.stale(err)
@@ -94,6 +119,8 @@ func (s *clientStream) ReadHead(h *http.Head) error {
 		s.in.start(modeTunnel, 0)
 		s.mu.Lock()
 		s.out, s.ended = modeTunnel, false
+		s.tunnel.Store(true)
+		s.whole.Store(false)
 		s.mu.Unlock()
 	case h.Length > 0:
 		s.in.start(modeLength, h.Length)

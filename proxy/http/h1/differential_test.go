@@ -57,7 +57,7 @@ func hearFirst(raw []byte) (x first) {
 			return
 		}
 		seen = true
-		if x.err = s.ReadHead(&x.head); x.err != nil {
+		if x.err = s.ReadHead(&x.head); x.err != nil || wantsTunnel(&x.head) {
 			return
 		}
 		if x.body, x.err = readBody(s); x.err == nil {

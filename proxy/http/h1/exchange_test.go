@@ -486,3 +486,89 @@ func TestFullDuplexNeverWaitsForItself(t *testing.T) {
 		t.Errorf("a connection was kept after an early response: %+v", got)
 	}
 }
+
+func TestTunnelBytesWaitForTheAnswer(t *testing.T) {
+	for status, want := range map[int]string{101: "hello", 403: ""} {
+		got := make(chan string, 1)
+		p := poolTo(t, PoolOptions{}, func(s http.Stream) {
+			defer s.Close()
+			var h http.Head
+			_ = s.ReadHead(&h)
+			read := make(chan string)
+			go func() {
+				b, _ := readBody(s) // before anything is decided
+				read <- string(b)
+			}()
+			h.Reset()
+			h.Status = status
+			if status == 101 {
+				h.Protocol = "websocket"
+			}
+			_ = s.WriteHead(&h, status != 101)
+			got <- <-read
+			if status == 101 {
+				_ = s.WriteData(nil, true)
+			}
+		})
+		s := open(t, p)
+		if err := s.WriteHead(ask("websocket"), false); err != nil {
+			t.Fatal(err)
+		}
+		wrote := make(chan error)
+		go func() { wrote <- s.WriteData([]byte("hello"), true) }()
+		var h http.Head
+		if err := s.ReadHead(&h); err != nil || h.Status != status {
+			t.Fatal(h.Status, err)
+		}
+		if err := <-wrote; err != nil {
+			t.Error(err)
+		}
+		if b := <-got; b != want {
+			t.Errorf("status %d: the tunnel carried %q", status, b)
+		}
+		if b, err := readBody(s); len(b) > 0 || err != nil {
+			t.Error(b, err)
+		}
+		s.Close()
+	}
+}
+
+func TestAbortWakesWhoWaitsForATunnel(t *testing.T) {
+	p := poolTo(t, PoolOptions{}, func(s http.Stream) {
+		var h http.Head
+		_ = s.ReadHead(&h)
+		_, _ = s.ReadData()
+		s.Close()
+	})
+	s := open(t, p)
+	if err := s.WriteHead(ask("websocket"), false); err != nil {
+		t.Fatal(err)
+	}
+	wrote := make(chan error)
+	go func() { wrote <- s.WriteData([]byte("hello"), true) }()
+	s.Abort(io.ErrClosedPipe)
+	if err := <-wrote; !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("error is %v", err)
+	}
+	s.Close()
+}
+
+func TestAbortAfterACompleteResponseDeliversIt(t *testing.T) {
+	client, _, _ := serve(t, plain, func(s http.Stream) {
+		var h http.Head
+		_ = s.ReadHead(&h)
+		h.Reset()
+		h.Status = 413
+		_ = s.WriteHead(&h, true)
+		s.Abort(io.ErrClosedPipe)
+		if _, err := s.ReadData(); !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("error is %v", err)
+		}
+		s.Close()
+	})
+	fmt.Fprint(client, post+"Content-Length: 1000\r\n\r\nhello")
+	expect(t, client, "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n")
+	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the end is %v", err)
+	}
+}

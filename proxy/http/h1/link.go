@@ -58,6 +58,7 @@ type link struct {
 	// begun and ended are the life of the message that is written, failed
 	// its sudden end.
 	begun, ended, failed bool
+	decision             decision
 }
 
 type cause struct{ err error }
@@ -68,7 +69,9 @@ func (l *link) start() {
 	l.reading.Store(false)
 	l.sent.Store(false)
 	l.whole.Store(false)
+	l.decision.made.Store(false)
 	l.mu.Lock()
+	l.decision.cond.L = &l.mu
 	l.out, l.left, l.begun, l.ended, l.failed = modeNone, 0, false, false, false
 	l.mu.Unlock()
 }
@@ -137,6 +140,9 @@ func (l *link) tooLong() *fault {
 
 // ReadData implements http.Stream.
 func (l *link) ReadData() ([]byte, error) {
+	if c := l.cause.Load(); c != nil {
+		return nil, c.err
+	}
 	for {
 		data, used, end, bad := l.in.next(l.c.Buffered(), l.limits)
 		if bad != nil {
@@ -314,6 +320,9 @@ func (l *link) Flush() error {
 // request waits for the reader, who sends it and looks for the answer in one
 // go), or if the peer may be waiting for it.
 func (l *link) unlock(err error) error {
+	if c := l.cause.Load(); c != nil && err == nil {
+		err = c.err
+	}
 	if l.ended {
 		l.whole.Store(true)
 	}
@@ -396,13 +405,6 @@ func (l *link) release() {
 	l.discard()
 	l.c.Consume(len(l.c.Buffered()))
 	l.c.Release()
-}
-
-// Abort implements http.Stream.
-func (l *link) Abort(err error) {
-	if l.cause.CompareAndSwap(nil, &cause{err}) {
-		_ = l.c.Reset()
-	}
 }
 
 // refuse makes the error of a message that the peer should not have sent.

@@ -109,7 +109,11 @@ func hear(o ServerOptions, in [][]byte) (heard []string, wrote string) {
 			return
 		}
 		line := describe(&h)
-		body, err := readBody(s)
+		var body []byte
+		var err error
+		if !wantsTunnel(&h) {
+			body, err = readBody(s)
+		}
 		if len(body) > 0 {
 			line += " body=" + string(body)
 		}
@@ -131,6 +135,10 @@ func hear(o ServerOptions, in [][]byte) (heard []string, wrote string) {
 	})
 	return heard, sc.wrote.String()
 }
+
+// wantsTunnel reports that the body is a tunnel, which nobody can read before the
+// answer.
+func wantsTunnel(h *http.Head) bool { return string(h.Method()) == "CONNECT" || h.Protocol != "" }
 
 func failure(err error) string {
 	e := http.AsError(err, 0)

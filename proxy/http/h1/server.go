@@ -181,6 +181,11 @@ func (x *serverStream) late(err error) error {
 
 // ReadData implements http.Stream.
 func (x *serverStream) ReadData() ([]byte, error) {
+	if x.tunnels() {
+		if err := x.awaitDecision(); err != nil {
+			return nil, err
+		}
+	}
 	if x.expecting.Load() && len(x.c.Buffered()) == 0 {
 		if err := x.proceed(); err != nil {
 			return nil, err
@@ -239,6 +244,10 @@ func (x *serverStream) WriteHead(h *http.Head, end bool) error {
 	if a.framing == modeTunnel {
 		x.tunnel = true
 		x.in.start(modeTunnel, 0)
+	}
+	x.decide()
+	if x.tunnel {
+		return x.unlock(x.flushLocked())
 	}
 	return x.unlock(nil)
 }
@@ -305,6 +314,9 @@ func (x *serverStream) Close() {}
 func (x *serverStream) finish() bool {
 	switch {
 	case x.cause.Load() != nil:
+		if x.ended && !x.failed && !x.tunnel {
+			x.linger()
+		}
 		return false
 	case !x.ended || x.failed:
 		if x.begun || x.headRead && !x.refused {
