@@ -128,9 +128,9 @@ func TestASocketNobodyListensOnIsUnreachable(t *testing.T) {
 }
 
 func FuzzDumpOfAProxyIsShownWhateverItIs(f *testing.F) {
-	f.Add([]byte(`{"configs":[{"dynamic_listeners":[{"active_state":{"listener":{"name":"a:1"}}}]}]}`))
-	f.Add([]byte(`{"configs":[{"x":[{"route_config":{"virtual_hosts":[{"routes":[{"name":"a/b/0","match":{"safe_regex":{"regex":"."}}}]}]}}]}]}`))
-	f.Add([]byte(`{"cluster_statuses":[{"host_statuses":[{"stats":[{}]}]}],"certificates":[{"ca_cert":[{}]}]}`))
+	f.Add([]byte(`{"configs":[{"kind":"listeners","resources":[{"name":"a:1","resource":{}},{"absent":true}]}]}`))
+	f.Add([]byte(`{"configs":[{"kind":"routes","resources":[{"resource":{"virtual_hosts":[{"routes":[{"name":"a/b/0","match":{"safe_regex":{"regex":"."}}}]}]}}]}]}`))
+	f.Add([]byte(`{"cluster_statuses":[{"host_statuses":[{"rq_total":1}]}],"certificates":[{"subject_alt_names":[{}]}]}`))
 	f.Fuzz(func(t *testing.T, dump []byte) {
 		var object map[string]any
 		if json.Unmarshal(dump, &object) != nil {

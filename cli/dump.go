@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// tree is a JSON object of a proxy's dump, whose names are those of Envoy's
-// admin interface: /config_dump, /clusters?format=json and /certs.
+// tree is a JSON object of what a proxy answers: its admin pages /config_dump,
+// /clusters?format=json and /certs. Resources have the field names of Envoy's API.
 type tree map[string]any
 
 func (t tree) text(name string) string {
@@ -75,49 +75,39 @@ func (e *Env) printDump(dump json.RawMessage) error {
 	return err
 }
 
-// configTables summarises a config dump.
+// configTables summarises a config dump: sections of resources by kind, in which
+// absent ones are those that the server says do not exist.
 func configTables(root tree) []*table {
-	listeners := &table{header: []string{"LISTENER", "TO", "VERSION", "FROM"}}
+	listeners := &table{header: []string{"LISTENER", "TO", "FROM"}}
 	routes := &table{header: []string{"ROUTES", "ROUTE", "MATCH", "TO", "FROM"}}
-	clusters := &table{header: []string{"CLUSTER", "TYPE", "VERSION", "FROM"}}
+	clusters := &table{header: []string{"CLUSTER", "TYPE", "FROM"}}
 	endpoints := &table{header: []string{"ENDPOINTS", "ADDRESS", "WEIGHT", "HEALTH", "FROM"}}
-	for _, config := range root.list("configs") {
-		for _, resource := range resources(config) {
-			switch version := resource.text("version_info"); {
-			case resource["listener"] != nil:
-				l := resource.child("listener")
-				listeners.add(text(l.text("name")), text(listenerTarget(l)), cell{version, dim}, text(originOfListener(l.text("name"))))
-			case resource["route_config"] != nil:
-				addRoutes(routes, resource.child("route_config"))
-			case resource["cluster"] != nil:
-				c := resource.child("cluster")
-				clusters.add(text(c.text("name")), text(c.text("type")), cell{version, dim}, text(originOfCluster(c.text("name"))))
-			case resource["endpoint_config"] != nil:
-				addEndpoints(endpoints, resource.child("endpoint_config"))
+	none := cell{"does not exist", warn}
+	for _, section := range root.list("configs") {
+		for _, entry := range section.list("resources") {
+			name, resource := text(entry.text("name")), entry.child("resource")
+			absent := resource == nil
+			switch kind := section.text("kind"); {
+			case kind == "listeners" && absent:
+				listeners.add(name, none, cell{})
+			case kind == "listeners":
+				listeners.add(name, text(listenerTarget(resource)), text(originOfListener(name.text)))
+			case kind == "routes" && absent:
+				routes.add(name, none, cell{}, cell{}, cell{})
+			case kind == "routes":
+				addRoutes(routes, resource)
+			case kind == "clusters" && absent:
+				clusters.add(name, none, cell{})
+			case kind == "clusters":
+				clusters.add(name, text(resource.text("type")), text(originOfCluster(name.text)))
+			case kind == "endpoints" && absent:
+				endpoints.add(name, none, cell{}, cell{}, cell{})
+			case kind == "endpoints":
+				addEndpoints(endpoints, resource)
 			}
 		}
 	}
 	return []*table{listeners, routes, clusters, endpoints}
-}
-
-// resources returns the entries of all lists of a config: static ones and
-// dynamic ones, these with their active state.
-func resources(config tree) []tree {
-	var names []string
-	for name := range config {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	var out []tree
-	for _, name := range names {
-		for _, item := range config.list(name) {
-			if active := item.child("active_state"); active != nil {
-				item = active
-			}
-			out = append(out, item)
-		}
-	}
-	return out
 }
 
 // listenerTarget is what a listener's chains lead to.
@@ -234,11 +224,16 @@ func addressText(at tree) string {
 	return net.JoinHostPort(at.text("address"), at.text("port_value"))
 }
 
-// The names of resources tell which object they come from:
-// listeners SERVICE.NAMESPACE.mesh.internal:PORT, clusters and endpoints
-// NAMESPACE/SERVICE/PORT[/SUBSET], routes NAMESPACE/ROUTE/RULE[/MATCH].
+// The names of resources tell which object they come from: listeners
+// SERVICE.NAMESPACE.mesh.internal:PORT towards others and
+// inbound|plaintext/NAMESPACE/WORKLOAD[/PORT] for the application, clusters and
+// endpoints NAMESPACE/SERVICE/PORT[/SUBSET] and local/PROTOCOL/PORT, routes
+// NAMESPACE/ROUTE/RULE[/MATCH] with the rule's index.
 
 func originOfListener(name string) string {
+	if parts := strings.Split(name, "/"); len(parts) >= 3 && (parts[0] == "inbound" || parts[0] == "plaintext") {
+		return workloadOrigin(parts[1], parts[2])
+	}
 	host, port, err := net.SplitHostPort(name)
 	if err != nil {
 		return ""
@@ -253,8 +248,11 @@ func originOfListener(name string) string {
 
 func originOfCluster(name string) string {
 	parts := strings.Split(name, "/")
-	if len(parts) < 3 || parts[0] == "local" {
+	switch {
+	case len(parts) < 3:
 		return ""
+	case parts[0] == "local":
+		return "the application's port " + parts[2]
 	}
 	return serviceOrigin(parts[0], parts[1], parts[2])
 }
@@ -268,59 +266,56 @@ func originOfRoute(config, name string) string {
 	if len(parts) < 3 {
 		return originOfCluster(config)
 	}
-	rule, err := strconv.Atoi(parts[2])
-	if err != nil {
-		return ""
-	}
-	return fmt.Sprintf("route %s/%s rule %d", parts[0], parts[1], rule+1)
+	return fmt.Sprintf("route %s/%s spec.rules[%s]", parts[0], parts[1], parts[2])
 }
 
 // hostTable summarises the clusters' hosts and how they do.
 func hostTable(root tree) *table {
-	t := &table{header: []string{"CLUSTER", "ADDRESS", "HEALTH", "REQUESTS", "FAILURES", "ACTIVE", "FROM"}}
+	t := &table{header: []string{"CLUSTER", "ADDRESS", "HEALTH", "REQUESTS", "FAILURES", "ACTIVE", "LATENCY", "FROM"}}
 	for _, cluster := range root.list("cluster_statuses") {
 		for _, host := range cluster.list("host_statuses") {
-			stats := make(map[string]string)
-			for _, stat := range host.list("stats") {
-				stats[stat.text("name")] = stat.text("value")
+			from := originOfCluster(cluster.text("name"))
+			if workload := host.text("workload"); workload != "" {
+				namespace, _, _ := strings.Cut(cluster.text("name"), "/")
+				from = workloadOrigin(namespace, workload)
 			}
-			t.add(text(cluster.text("name")), text(addressText(host.child("address", "socket_address"))), hostHealth(host.child("health_status")),
-				text(stats["rq_total"]), text(stats["rq_error"]), text(stats["rq_active"]), text(originOfCluster(cluster.text("name"))))
+			latency := cell{}
+			if ms := host.text("latency_ms"); ms != "" {
+				latency = text(ms + " ms")
+			}
+			t.add(text(cluster.text("name")), text(host.text("address")), hostHealth(host.text("health")),
+				text(host.text("rq_total")), text(host.text("rq_error")), text(host.text("rq_active")), latency, text(from))
 		}
 	}
 	return t
 }
 
-// hostHealth names the first reason for which a host is not used.
-func hostHealth(health tree) cell {
-	for _, reason := range []struct{ field, text string }{
-		{"failed_active_health_check", "fails its health check"},
-		{"failed_outlier_check", "ejected as an outlier"},
-		{"pending_dynamic_removal", "being removed"},
-	} {
-		if health.text(reason.field) == "true" {
-			return cell{reason.text, bad}
-		}
+// hostHealth is what the server says of a host, and whether the proxy itself
+// has ejected it.
+func hostHealth(flags string) cell {
+	health, unreachable := strings.CutSuffix(flags, "/unreachable")
+	switch {
+	case unreachable:
+		return cell{"ejected", bad}
+	case health == "healthy":
+		return cell{health, good}
 	}
-	if status := health.text("eds_health_status"); status != "" && status != "HEALTHY" && status != "UNKNOWN" {
-		return cell{strings.ToLower(status), bad}
-	}
-	return cell{"healthy", good}
+	return cell{health, warn}
 }
 
 // certTable summarises the certificates.
 func certTable(root tree) *table {
 	t := &table{header: []string{"CERTIFICATE", "IDENTITY", "SERIAL", "VALID FROM", "EXPIRES"}}
-	for _, certificate := range root.list("certificates") {
-		for _, part := range []struct{ field, what string }{{"ca_cert", "root"}, {"cert_chain", "chain"}} {
-			for _, c := range certificate.list(part.field) {
-				var names []string
-				for _, san := range c.list("subject_alt_names") {
-					names = append(names, san.text("uri")+san.text("dns"))
-				}
-				t.add(text(part.what), text(strings.Join(names, ", ")), text(c.text("serial_number")), text(c.text("valid_from")), text(c.text("expiration_time")))
-			}
+	for _, c := range root.list("certificates") {
+		var names []string
+		for _, san := range c.list("subject_alt_names") {
+			names = append(names, san.text("uri")+san.text("dns"))
 		}
+		what := "leaf"
+		if c.text("ca") == "true" {
+			what = "authority"
+		}
+		t.add(text(what), text(strings.Join(names, ", ")), text(c.text("serial_number")), text(c.text("valid_from")), text(c.text("expiration_time")))
 	}
 	return t
 }

@@ -31,7 +31,11 @@ func (e *Env) wait(ctx context.Context, client adminv1connect.AdminClient, revis
 	if !last.GetFinished() {
 		return &ExitError{ExitUnreachable, errors.New("the control plane ended the answer before it was complete")}
 	}
-	if e.flags.output == "table" {
+	switch {
+	case e.flags.output != "table":
+	case last.GetTotal() == 0:
+		fmt.Fprintln(e.Err, "No proxy is connected that would have to run it.")
+	default:
 		fmt.Fprintf(e.Err, "%d of %d proxies run it.\n", last.GetDone(), last.GetTotal())
 	}
 	return nil

@@ -1,0 +1,252 @@
+// Package supervise runs a program beside its sidecar: the sidecar first, then
+// the program with an environment that leads its calls through it, and when the
+// program ends, the sidecar in order. Neither outlives the supervisor.
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/leno-mesh/leno/lib/backoff"
+	"github.com/leno-mesh/leno/lib/durable"
+)
+
+const (
+	readyTimeout = 30 * time.Second
+	drainTimeout = 10 * time.Second // that the sidecar gives running requests
+	endTimeout   = drainTimeout + 5*time.Second
+	// settled is how long a sidecar runs before its end counts as the first of
+	// a series.
+	settled = 30 * time.Second
+)
+
+// Config says what to run.
+type Config struct {
+	// Sidecar is the program that becomes the sidecar, with its first arguments.
+	Sidecar  []string
+	Server   string // HOST:PORT that proxies connect to
+	Token    string // join token, empty when State holds an identity
+	State    string // directory of the sidecar; empty for a temporary one
+	LogLevel string // of the sidecar
+	Workload Workload
+
+	Command  []string
+	Environ  []string // of the command, before the mesh's variables
+	In       io.Reader
+	Out, Err io.Writer
+	Log      *slog.Logger
+}
+
+// Workload is what the program is to the mesh.
+type Workload struct {
+	Namespace, Service, Account string
+	Name                        string
+	Address                     string // IP that others reach the sidecar at
+	Ports                       []int
+	Labels                      []string // KEY=VALUE
+	Upstreams                   []string // NAME:PORT=LOCALPORT
+	Health                      string   // path; empty for none
+}
+
+// supervisor is one Run. All its fields belong to that goroutine.
+type supervisor struct {
+	cfg     Config
+	private string // temporary directory, 0700
+	token   string // file, "" once it is used up
+	ready   ready  // what the first sidecar said
+
+	sidecar  *sidecar
+	started  time.Time // of the sidecar
+	failures int       // sidecars in a row that ended early
+	received int       // signals
+
+	signals chan os.Signal
+}
+
+// Run returns the exit code of the command, 128 and more when a signal ended
+// it. An error means that the command was not run.
+func Run(cfg Config) (code int, err error) {
+	if _, err := exec.LookPath(cfg.Command[0]); err != nil {
+		return 0, fmt.Errorf("cannot run the command: %w", err)
+	}
+	s := &supervisor{cfg: cfg, signals: make(chan os.Signal, 8)}
+	signal.Notify(s.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(s.signals)
+	defer func() {
+		if s.private != "" {
+			err = errors.Join(err, os.RemoveAll(s.private))
+		}
+	}()
+	if err := s.prepare(); err != nil {
+		return 0, err
+	}
+	if sig, err := s.join(); err != nil || sig != nil {
+		return codeOf(sig), err
+	}
+	command, err := s.command()
+	if err != nil {
+		s.endSidecar()
+		return 0, fmt.Errorf("cannot run the command: %w", err)
+	}
+	code = s.watch(command)
+	s.endSidecar()
+	return code, nil
+}
+
+// prepare makes the private directory with the token, which is never on a
+// command line.
+func (s *supervisor) prepare() error {
+	dir, err := os.MkdirTemp(shortTemp(), "leno-run-")
+	if err != nil {
+		return fmt.Errorf("make private directory: %w", err)
+	}
+	s.private = dir
+	if s.cfg.State == "" {
+		s.cfg.State = filepath.Join(dir, "state")
+	}
+	if err := durable.Directory(s.cfg.State); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	if s.cfg.Token != "" {
+		s.token = filepath.Join(dir, "token")
+		if err := os.WriteFile(s.token, []byte(s.cfg.Token+"\n"), 0o600); err != nil {
+			return fmt.Errorf("write join token: %w", err)
+		}
+	}
+	return nil
+}
+
+// shortTemp is where temporary files go, unless its name is so long that no
+// socket fits into it.
+func shortTemp() string {
+	if dir := os.TempDir(); len(dir) <= 64 {
+		return dir
+	}
+	return "/tmp"
+}
+
+// join starts the first sidecar and waits until it can carry calls. A signal
+// ends the waiting, and then everything.
+func (s *supervisor) join() (os.Signal, error) {
+	if err := s.startSidecar(); err != nil {
+		return nil, err
+	}
+	timeout := time.NewTimer(readyTimeout)
+	defer timeout.Stop()
+	var err error
+	select {
+	case first := <-s.sidecar.ready:
+		if err = first.problem(); err == nil {
+			s.ready = first
+			s.dropToken()
+			return nil, nil
+		}
+	case <-timeout.C:
+		err = fmt.Errorf("the sidecar was not ready within %s; is %s the control plane?", readyTimeout, s.cfg.Server)
+	case sig := <-s.signals:
+		s.endSidecar()
+		return sig, nil
+	}
+	s.endSidecar()
+	return nil, err
+}
+
+// dropToken removes the token: the sidecar has its identity.
+func (s *supervisor) dropToken() {
+	if s.token != "" {
+		_ = os.Remove(s.token)
+		s.token = ""
+	}
+}
+
+func (s *supervisor) command() (*process, error) {
+	cmd := exec.Command(s.cfg.Command[0], s.cfg.Command[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.cfg.In, s.cfg.Out, s.cfg.Err
+	cmd.WaitDelay = time.Second
+	cmd.Env = environ(s.cfg.Environ, s.ready.HTTPProxy, s.cfg.Workload)
+	return start(cmd)
+}
+
+// watch waits for the command, forwards signals to it and keeps a sidecar
+// beside it.
+func (s *supervisor) watch(command *process) int {
+	again := time.NewTimer(0)
+	<-again.C
+	defer again.Stop()
+	gone := s.sidecar.done
+	for {
+		select {
+		case <-command.done:
+			return command.code()
+		case sig := <-s.signals:
+			s.received++
+			// Ctrl-C reaches the command by itself.
+			if sig != syscall.SIGINT || !foreground() {
+				_ = command.signal(sig)
+			}
+		case <-gone:
+			gone = nil
+			again.Reset(s.pause())
+		case <-again.C:
+			if err := s.startSidecar(); err != nil {
+				s.cfg.Log.Error("cannot start the sidecar again", "error", err)
+				s.failures++
+				again.Reset(s.pause())
+				continue
+			}
+			gone = s.sidecar.done
+		}
+	}
+}
+
+// pause is how long to wait before the next sidecar.
+func (s *supervisor) pause() time.Duration {
+	if time.Since(s.started) > settled {
+		s.failures = 0
+	}
+	wait := backoff.Policy{Base: 200 * time.Millisecond, Max: 10 * time.Second}.Next(s.failures, rand.Float64())
+	s.failures++
+	why := s.sidecar.how()
+	select {
+	case said := <-s.sidecar.ready:
+		if said.Error != "" {
+			why = said.Error
+		}
+	default:
+	}
+	s.cfg.Log.Warn("the sidecar ended; it is started again", "why", why, "in", wait.Round(time.Millisecond))
+	return wait
+}
+
+// endSidecar lets the sidecar drain and leave the mesh. The second signal of
+// the user, or one too many seconds, end it at once.
+func (s *supervisor) endSidecar() {
+	if s.sidecar == nil {
+		return
+	}
+	_ = s.sidecar.signal(syscall.SIGTERM)
+	timeout := time.NewTimer(endTimeout)
+	defer timeout.Stop()
+	for {
+		select {
+		case <-s.sidecar.done:
+			return
+		case <-timeout.C:
+			s.cfg.Log.Warn("the sidecar did not end in time and was killed", "time", endTimeout)
+			_ = s.sidecar.signal(syscall.SIGKILL)
+		case <-s.signals:
+			if s.received++; s.received > 1 {
+				_ = s.sidecar.signal(syscall.SIGKILL)
+			}
+		}
+	}
+}
