@@ -85,6 +85,7 @@ func TestRequestsAreFramedAnew(t *testing.T) {
 	}
 	upgrade := newRequest("GET", "/", 0)
 	upgrade.Protocol = "websocket"
+	upgrade.AddString(keyName, "dGhlIHNhbXBsZSBub25jZQ==")
 	evil := newRequest("GET", "/", 0)
 	evil.Protocol = "a\r\nb: c"
 	tunnel := &http.Head{}
@@ -105,7 +106,7 @@ func TestRequestsAreFramedAnew(t *testing.T) {
 		{"length", newRequest("POST", "/", 5), "POST / HTTP/1.1\r\nhost: example.com\r\ncontent-length: 5\r\n\r\n"},
 		{"chunks", newRequest("POST", "/", -1), "POST / HTTP/1.1\r\nhost: example.com\r\ntransfer-encoding: chunked\r\n\r\n"},
 		{"expectation", expecting, "PUT / HTTP/1.1\r\nhost: example.com\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n"},
-		{"upgrade", upgrade, "GET / HTTP/1.1\r\nhost: example.com\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"},
+		{"upgrade", upgrade, "GET / HTTP/1.1\r\nhost: example.com\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"},
 		{"CONNECT", tunnel, "CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n"},
 		{"TE", withField(newRequest("GET", "/", 0), "te", "trailers"), "GET / HTTP/1.1\r\nhost: example.com\r\nte: trailers\r\nconnection: te\r\n\r\n"},
 		{"second host", withField(newRequest("GET", "/", 0), "host", "b"), "GET / HTTP/1.1\r\nhost: example.com\r\n\r\n"},
@@ -570,5 +571,31 @@ func TestAbortAfterACompleteResponseDeliversIt(t *testing.T) {
 	expect(t, client, "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n")
 	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the end is %v", err)
+	}
+}
+
+func TestWebSocketKeyAndAcceptAreMadeUpWhereHTTP2HasNone(t *testing.T) {
+	// The key and the accept value of RFC 6455, section 1.3.
+	const key, accept = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+	sc := &script{pieces: pieces(get + "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: " + key + "\r\n\r\n")}
+	NewServer(conn.New(sc, &buf.Pool{}), plain).Serve(func(s http.Stream) {
+		var h http.Head
+		_ = s.ReadHead(&h)
+		h.Reset()
+		h.Status, h.Protocol = 101, "websocket"
+		_ = s.WriteHead(&h, false)
+		s.Close()
+	})
+	want := "HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: " + accept + "\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+	if got := sc.wrote.String(); got != want {
+		t.Errorf("wrote %q", got)
+	}
+	b, bad := appendRequest(nil, ask("websocket"), false)
+	if bad != nil {
+		t.Fatal(bad.reason)
+	}
+	_, after, ok := strings.Cut(string(b), "\r\nsec-websocket-key: ")
+	if made, _, _ := strings.Cut(after, "\r\n"); !ok || len(made) != keyLen {
+		t.Errorf("wrote %q", b)
 	}
 }

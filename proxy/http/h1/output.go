@@ -59,6 +59,7 @@ func appendRequest(b []byte, h *http.Head, chunked bool) ([]byte, *fault) {
 	}
 	switch {
 	case h.Protocol != "":
+		b = appendKey(b, h)
 		if b, bad = appendUpgrade(b, h.Protocol); bad != nil {
 			return nil, bad
 		}
@@ -130,7 +131,8 @@ type answer struct {
 	framing   mode // modeLength, modeChunked, modeClose, modeTunnel or modeNone
 	bodyless  bool // HEAD, 304: the fields describe a body that is not sent
 	close     bool
-	keepAlive bool // say so to an HTTP/1.0 client
+	keepAlive bool   // say so to an HTTP/1.0 client
+	key       []byte // of the WebSocket request
 }
 
 // appendResponse serialises a response.
@@ -157,6 +159,7 @@ func appendResponse(b []byte, h *http.Head, a answer) ([]byte, *fault) {
 	}
 	switch {
 	case a.framing == modeTunnel && h.Status == 101:
+		b = appendAccept(b, h, a.key)
 		if b, bad = appendUpgrade(b, h.Protocol); bad != nil {
 			return nil, bad
 		}

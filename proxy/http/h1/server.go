@@ -42,8 +42,10 @@ type serverStream struct {
 	expecting atomic.Bool // the client waits for 100 Continue
 	headRead  bool        // a request head was read, or refused
 	refused   bool
-	answered  bool // a final response has begun
-	close     bool // nothing follows the response
+	answered  bool         // a final response has begun
+	close     bool         // nothing follows the response
+	key       [keyLen]byte // of a WebSocket request
+	keyed     bool
 	tunnel    bool
 }
 
@@ -133,7 +135,7 @@ func (x *serverStream) begin() {
 	x.start()
 	x.version = 1
 	x.expecting.Store(false)
-	x.headRead, x.refused, x.answered, x.close, x.tunnel = false, false, false, false, false
+	x.headRead, x.refused, x.answered, x.close, x.tunnel, x.keyed = false, false, false, false, false, false
 }
 
 // ReadHead implements http.Stream.
@@ -159,6 +161,10 @@ func (x *serverStream) ReadHead(h *http.Head) error {
 	x.reading.Store(false)
 	method := h.Method()
 	x.asked = request{head: string(method) == "HEAD", connect: string(method) == "CONNECT", protocol: h.Protocol}
+	if h.Protocol == "websocket" {
+		key, _ := h.Get(keyName)
+		x.keyed = len(key) == keyLen && copy(x.key[:], key) == keyLen
+	}
 	x.close = h.Close || x.asked.connect || h.Protocol != ""
 	x.expecting.Store(h.Expect)
 	switch {
@@ -261,6 +267,9 @@ func (x *serverStream) answer(h *http.Head, end bool) (answer, *fault) {
 			return a, wrongUpgrade
 		}
 		a.framing = modeTunnel
+		if x.keyed {
+			a.key = x.key[:]
+		}
 	case x.asked.connect && h.Status >= 200 && h.Status < 300:
 		a.framing = modeTunnel
 	case x.asked.head, h.Status == 304:
