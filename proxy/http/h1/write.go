@@ -203,4 +203,3 @@ func (l *link) write(p []byte) error {
 	}
 	return err
 }
-
