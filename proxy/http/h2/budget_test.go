@@ -63,3 +63,34 @@ func TestExchangeAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations an exchange, both sides", n)
 	}
 }
+
+// BenchmarkExchange is one small exchange, both sides, 64 at a time.
+func BenchmarkExchange(b *testing.B) {
+	payload := make([]byte, 100)
+	addr := serve(b, ServerOptions{Memory: new(Memory)}, func(st http.Stream) {
+		defer st.Close()
+		var h http.Head
+		if st.ReadHead(&h) != nil {
+			return
+		}
+		h.Reset()
+		h.Status, h.Length = 200, 100
+		_ = st.WriteHead(&h, false)
+		_ = st.WriteData(payload, true)
+	})
+	tr := transport(b, addr, TransportOptions{Connections: 1})
+	q := request("GET", "/path", "user-agent", "test", "accept", "*/*")
+	b.SetParallelism(64)
+	b.RunParallel(func(pb *testing.PB) {
+		var r http.Head
+		for pb.Next() {
+			st := open(b, tr)
+			_ = st.WriteHead(q, true)
+			if st.ReadHead(&r) != nil {
+				b.Error("no answer")
+			}
+			_, _ = body(st)
+			st.Close()
+		}
+	})
+}

@@ -301,6 +301,8 @@ func (r *headReader) finishRequest() string {
 		}
 	case r.seen&(seenScheme|seenPath) != seenScheme|seenPath:
 		return "it has no scheme or no path"
+	case r.seen&seenAuthority == 0 && !r.host:
+		return "it has neither authority nor Host"
 	case len(r.head.Path()) == 1 && r.head.Path()[0] == '*' && string(r.head.Method()) != "OPTIONS":
 		return "its path is * without OPTIONS"
 	}

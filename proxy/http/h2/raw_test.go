@@ -108,6 +108,7 @@ func TestServerAnswersViolations(t *testing.T) {
 			p.headers(1, false, append(post, "content-length", "3")...)
 			_ = p.f.WriteData(1, false, []byte("four"))
 		}, 1, http2.ErrCodeProtocol},
+		"no authority":         {func(p *peer) { p.headers(1, true, ":method", "GET", ":scheme", "http", ":path", "/") }, 1, http2.ErrCodeProtocol},
 		"two lengths":          {func(p *peer) { p.headers(1, false, with("content-length", "3", "content-length", "4")...) }, 1, http2.ErrCodeProtocol},
 		"length without body":  {func(p *peer) { p.headers(1, true, with("content-length", "3")...) }, 1, http2.ErrCodeProtocol},
 		"transfer-encoding":    {func(p *peer) { p.headers(1, true, with("transfer-encoding", "chunked")...) }, 1, http2.ErrCodeProtocol},
@@ -238,6 +239,26 @@ func TestLargeHeadIs431(t *testing.T) {
 		if p.until(func(f http2.Frame) bool { h, ok := f.(*http2.HeadersFrame); return ok && h.StreamEnded() }) == nil {
 			t.Errorf("%s: no answer", name)
 		}
+	}
+}
+
+func TestUpgradeIsNotRefusedWithSuccess(t *testing.T) {
+	addr := serve(t, ServerOptions{}, func(st http.Stream) {
+		defer st.Close()
+		var h http.Head
+		_ = st.ReadHead(&h)
+		var e *http.Error
+		if err := st.WriteHead(response(200), false); !errors.As(err, &e) || e.Status != 502 {
+			t.Errorf("got %v", err)
+		}
+		_ = st.WriteHead(response(502, "x-method", string(h.Method()), "x-protocol", h.Protocol), true)
+	})
+	p := client(t, addr)
+	p.f.AllowIllegalReads, p.f.ReadMetaHeaders = false, hpack.NewDecoder(4096, nil)
+	p.headers(1, false, ":method", "CONNECT", ":protocol", "WebSocket", ":scheme", "http", ":path", "/", ":authority", "a.test")
+	f, _ := p.until(func(f http2.Frame) bool { _, ok := f.(*http2.MetaHeadersFrame); return ok }).(*http2.MetaHeadersFrame)
+	if f == nil || f.PseudoValue("status") != "502" || f.RegularFields()[0].Value != "GET" || f.RegularFields()[1].Value != "websocket" {
+		t.Errorf("got %v", f)
 	}
 }
 

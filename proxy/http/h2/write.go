@@ -146,6 +146,9 @@ func (st *stream) WriteHead(h *http.Head, end bool) error {
 		return err
 	}
 	if s.server() {
+		if st.protocol != "" && h.Status >= 200 && h.Status < 300 {
+			return errNoSwitch
+		}
 		end = st.prepareResponse(h, end)
 	} else {
 		if err := st.prepareRequest(h); err != nil {
@@ -169,6 +172,11 @@ func (st *stream) WriteHead(h *http.Head, end bool) error {
 	st.wrote(end)
 	return nil
 }
+
+// errNoSwitch is never written. HTTP/2 has no way to refuse an upgrade with
+// success: the client would take it for granted (RFC 8441, section 5).
+var errNoSwitch = &http.Error{Side: http.Upstream, Kind: http.KindUnsupported, Status: 502,
+	Reason: "the endpoint answered an upgrade without switching protocols"}
 
 // prepareResponse notes what a response head means for the stream.
 func (st *stream) prepareResponse(h *http.Head, end bool) bool {
