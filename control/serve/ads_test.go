@@ -15,7 +15,6 @@ import (
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"go.uber.org/goleak"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -111,7 +110,7 @@ func TestDeltaClientFollowsTheMesh(t *testing.T) {
 	if p.Done != 0 || len(p.Waiting) != 1 || p.Waiting[0] != "web-1" {
 		t.Errorf("before the ack progress is %v", p)
 	}
-	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.TypeUrl, ResponseNonce: r.Nonce, ErrorDetail: &rpcstatus.Status{Code: 3, Message: "shop/cart/80: no"}})
+	c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: r.TypeUrl, ResponseNonce: r.Nonce, ErrorDetail: status.New(codes.InvalidArgument, "shop/cart/80: no").Proto()})
 	p = m.awaitProgress(rev, func(p *adminv1.WaitResponse) bool { return len(p.Rejected) == 1 })
 	if rejected := p.Rejected[0]; rejected.Proxy != "web-1" || rejected.Type != "route" || rejected.Resource != "shop/cart/80" || rejected.Reason != "no" {
 		t.Errorf("rejection is %v", rejected)

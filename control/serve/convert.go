@@ -2,7 +2,6 @@ package serve
 
 import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/leno-mesh/leno/xds"
@@ -15,7 +14,7 @@ func deltaRequest(r *discovery.DeltaDiscoveryRequest) *xds.DeltaRequest {
 		Unsubscribe:     r.GetResourceNamesUnsubscribe(),
 		InitialVersions: r.GetInitialResourceVersions(),
 		Nonce:           r.GetResponseNonce(),
-		Error:           refusal(r.GetErrorDetail()),
+		Error:           refusal(r.GetErrorDetail() != nil, r.GetErrorDetail().GetMessage()),
 	}
 }
 
@@ -25,19 +24,16 @@ func sotwRequest(r *discovery.DiscoveryRequest) *xds.SotWRequest {
 		Version: r.GetVersionInfo(),
 		Names:   r.GetResourceNames(),
 		Nonce:   r.GetResponseNonce(),
-		Error:   refusal(r.GetErrorDetail()),
+		Error:   refusal(r.GetErrorDetail() != nil, r.GetErrorDetail().GetMessage()),
 	}
 }
 
 // refusal returns why a response was refused, "" when it was not.
-func refusal(detail *rpcstatus.Status) string {
-	if detail == nil {
-		return ""
-	}
-	if detail.GetMessage() == "" {
+func refusal(refused bool, message string) string {
+	if refused && message == "" {
 		return "refused without a reason"
 	}
-	return detail.GetMessage()
+	return message
 }
 
 // nextDelta shares the encoded bodies: only the envelope is made anew.
