@@ -69,7 +69,7 @@ func (e *Env) explain(err error) string {
 	switch {
 	case exitCode(err) == ExitUnreachable && errors.Is(err, fs.ErrPermission):
 		fmt.Fprintf(&b, "You may not open %s: only the user that runs the control plane may.", e.address())
-	case exitCode(err) == ExitUnreachable:
+	case exitCode(err) == ExitUnreachable && !connect.IsWireError(err):
 		fmt.Fprintf(&b, "No control plane answers on %s: start one with `leno up`, or name another with --server.", e.address())
 	case errors.As(err, &remote):
 		b.WriteString(sentence(printable(remote.Message())))

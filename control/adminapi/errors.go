@@ -15,12 +15,8 @@ import (
 	"github.com/leno-mesh/leno/control/store"
 )
 
-var (
-	// ErrNoProxy says that no proxy of that name is connected.
-	ErrNoProxy = errors.New("no such proxy is connected")
-	// ErrNoToken says that there is no token of that ID.
-	ErrNoToken = errors.New("no such token")
-)
+// ErrNoToken says that there is no token of that ID.
+var ErrNoToken = errors.New("no such token")
 
 // refusal is invalid_argument with the problems that are the reason.
 func refusal(problems []*adminv1.Problem) error {
@@ -47,7 +43,7 @@ func failure(err error) error {
 	case errors.As(err, &conflict):
 		code = connect.CodeAborted
 		err = fmt.Errorf("%w; try again", err)
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, ErrNoProxy), errors.Is(err, ErrNoToken):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, ErrNoToken):
 		code = connect.CodeNotFound
 	case errors.Is(err, store.ErrClosed):
 		code = connect.CodeUnavailable

@@ -18,15 +18,11 @@ import (
 // Status sums up the mesh.
 func (s *Server) Status(ctx context.Context, _ *adminv1.StatusRequest) (*adminv1.StatusResponse, error) {
 	snapshot := s.snapshot(ctx)
-	list, err := s.cfg.Store.List("", "")
-	if err != nil {
-		return nil, failure(fmt.Errorf("list objects: %w", err))
-	}
 	path, size := s.cfg.StoreInfo()
 	answer := &adminv1.StatusResponse{
 		Version:          s.cfg.Version,
 		StartedAt:        s.cfg.StartedAt.UnixMilli(),
-		Store:            &adminv1.Store{Path: path, Revision: list.Revision, Size: uint64(size), Objects: uint64(len(list.Objects))},
+		Store:            &adminv1.Store{Path: path, Revision: s.cfg.Store.Revision(), Size: uint64(size)},
 		Trust:            s.cfg.Trust(),
 		Proxies:          s.proxies(""),
 		SnapshotRevision: snapshot.Rev,
@@ -35,15 +31,47 @@ func (s *Server) Status(ctx context.Context, _ *adminv1.StatusRequest) (*adminv1
 		n := snapshot.Namespace(name)
 		answer.Services += uint32(len(n.Services))
 		answer.Workloads += uint32(len(n.Workloads))
-	}
-	for _, o := range list.Objects {
-		for _, p := range snapshot.Problems(api.RefOf(o)) {
-			if p.Severity == model.Error {
-				answer.Problems = append(answer.Problems, problem(p))
+		for _, ref := range refsOf(snapshot, n) {
+			answer.Store.Objects++
+			for _, p := range snapshot.Problems(ref) {
+				if p.Severity == model.Error {
+					answer.Problems = append(answer.Problems, problem(p))
+				}
 			}
 		}
 	}
 	return answer, nil
+}
+
+// refsOf names the objects of a namespace, and the namespace's own, sorted.
+func refsOf(snapshot *model.Snapshot, n *model.Namespace) []api.Ref {
+	var refs []api.Ref
+	add := func(kind api.Kind, name string) {
+		refs = append(refs, api.Ref{Kind: kind, Namespace: n.Name, Name: name})
+	}
+	if n.Object != nil {
+		refs = append(refs, api.Ref{Kind: api.Namespace, Name: n.Name})
+	}
+	if snapshot.Mesh != nil && n.Name == snapshot.Mesh.Namespace {
+		add(api.Mesh, snapshot.Mesh.Name)
+	}
+	for name := range n.Services {
+		add(api.Service, name)
+	}
+	for name := range n.Workloads {
+		add(api.Workload, name)
+	}
+	for ref := range n.Routes {
+		refs = append(refs, ref)
+	}
+	for name := range n.PeerAuthentications {
+		add(api.PeerAuthentication, name)
+	}
+	for name := range n.AuthorizationPolicies {
+		add(api.AuthorizationPolicy, name)
+	}
+	slices.SortFunc(refs, compareRefs)
+	return refs
 }
 
 // ListProxies returns the proxies of a namespace or all.
@@ -69,26 +97,33 @@ func (s *Server) ProxyDump(ctx context.Context, r *adminv1.ProxyDumpRequest) (*a
 	if !slices.Contains([]string{"config", "clusters", "certs"}, r.GetWhat()) {
 		return nil, invalid("a proxy has no %q to show; choose config, clusters or certs", r.GetWhat())
 	}
+	if err := s.answers(r.GetProxy()); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, dumpTime)
 	defer cancel()
 	dump, err := s.cfg.Proxies.Dump(ctx, r.GetProxy(), r.GetWhat())
-	switch {
-	case errors.Is(err, ErrNoProxy):
-		return nil, s.noProxy(r.GetProxy())
-	case err != nil:
+	if err != nil {
 		return nil, failure(fmt.Errorf("ask proxy %s: %w", r.GetProxy(), err))
 	}
 	return &adminv1.ProxyDumpResponse{Json: string(dump)}, nil
 }
 
-func (s *Server) noProxy(name string) error {
-	text := fmt.Sprintf("no proxy named %s is connected", name)
+// answers is nil when a proxy of that name is connected and can be asked.
+func (s *Server) answers(name string) error {
 	var names []string
 	for _, p := range s.cfg.Proxies.List() {
-		if p.GetConnected() {
+		switch {
+		case !p.GetConnected():
+		case p.GetName() != name:
 			names = append(names, p.GetName())
+		case p.GetMode() == "":
+			return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("proxy %s is not one of Leno's: it takes its configuration but cannot be asked what it runs", name))
+		default:
+			return nil
 		}
 	}
+	text := fmt.Sprintf("no proxy named %s is connected", name)
 	if near := api.Nearest(name, names); near != "" {
 		text += "; did you mean " + near + "?"
 	}

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/leno-mesh/leno/api"
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 )
 
@@ -179,6 +181,14 @@ func TestProxyDumpKnowsItsProxies(t *testing.T) {
 	if connect.CodeOf(err) != connect.CodeNotFound || !strings.Contains(err.Error(), "did you mean cart-1?") {
 		t.Errorf("%v", err)
 	}
+	_, err = m.ProxyDump(t.Context(), &adminv1.ProxyDumpRequest{Proxy: "envoy-1", What: "certs"})
+	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		t.Errorf("%v", err)
+	}
+	_, err = m.ProxyDump(t.Context(), &adminv1.ProxyDumpRequest{Proxy: "web-1", What: "certs"})
+	if connect.CodeOf(err) != connect.CodeInternal || !strings.Contains(err.Error(), "the proxy hung up") {
+		t.Errorf("%v", err)
+	}
 	if _, err = m.ProxyDump(t.Context(), &adminv1.ProxyDumpRequest{Proxy: "cart-1", What: "keys"}); connect.CodeOf(err) != connect.CodeInvalidArgument {
 		t.Errorf("%v", err)
 	}
@@ -224,5 +234,33 @@ func TestNothingAnswersToGet(t *testing.T) {
 		if w.Code != http.StatusMethodNotAllowed {
 			t.Errorf("GET of %s gives %d", call, w.Code)
 		}
+	}
+}
+
+func TestStatusKnowsEveryKind(t *testing.T) {
+	m := start(t)
+	var all []string
+	for _, info := range api.Kinds() {
+		object := fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {name: cart, namespace: shop}\n", info.APIVersion, info.Kind)
+		switch info.Kind {
+		case api.Namespace:
+			object = strings.Replace(object, ", namespace: shop", "", 1)
+		case api.Mesh:
+			object = strings.Replace(object, "name: cart, namespace: shop", "name: default, namespace: leno-system", 1) + "spec: {trustDomain: test.leno.internal}\n"
+		case api.Service:
+			object = cart
+		case api.Workload:
+			object = workload
+		case api.HTTPRoute, api.GRPCRoute, api.TCPRoute:
+			object += "spec:\n  parentRefs: [{group: '', kind: Service, name: cart}]\n  rules: [{backendRefs: [{name: cart, port: 80}]}]\n"
+		case api.PeerAuthentication:
+			object += "spec: {mode: STRICT}\n"
+		}
+		all = append(all, object)
+	}
+	m.apply(t, strings.Join(all, "---\n"))
+	status, err := m.Status(t.Context(), &adminv1.StatusRequest{})
+	if err != nil || int(status.GetStore().GetObjects()) != len(api.Kinds()) {
+		t.Errorf("%v %v, want %d objects", status, err, len(api.Kinds()))
 	}
 }

@@ -24,10 +24,10 @@ const bodyLimit = 8 << 20
 // Proxies knows the proxies of the mesh and what they run. Its methods may be
 // called from any goroutine.
 type Proxies interface {
-	// List returns every proxy that is connected or whose lease lives.
+	// List returns the proxies that are known, connected or not. Those of Leno
+	// have a mode; others tell nothing of themselves.
 	List() []*adminv1.Proxy
-	// Dump asks a proxy what it runs, and returns JSON. It fails with
-	// ErrNoProxy when none of that name is connected.
+	// Dump asks a proxy what it runs, and returns JSON.
 	Dump(ctx context.Context, proxy, what string) ([]byte, error)
 	// Progress tells how far the proxies are with a revision of the store, and
 	// returns a channel that is closed when that may have changed.

@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -118,15 +119,16 @@ type fakeProxies struct {
 
 func (f *fakeProxies) List() []*adminv1.Proxy {
 	return []*adminv1.Proxy{
-		{Name: "web-1", Namespace: "shop", Service: "web", Connected: true},
-		{Name: "cart-1", Namespace: "shop", Service: "cart", Connected: true},
+		{Name: "web-1", Namespace: "shop", Service: "web", Connected: true, Mode: "sidecar"},
+		{Name: "envoy-1", Namespace: "shop", Connected: true},
+		{Name: "cart-1", Namespace: "shop", Service: "cart", Connected: true, Mode: "sidecar"},
 		{Name: "dns-1", Namespace: "infra", Service: "dns"},
 	}
 }
 
 func (f *fakeProxies) Dump(_ context.Context, proxy, what string) ([]byte, error) {
 	if proxy != "cart-1" {
-		return nil, ErrNoProxy
+		return nil, errors.New("the proxy hung up")
 	}
 	return []byte(`{"what":"` + what + `"}`), nil
 }

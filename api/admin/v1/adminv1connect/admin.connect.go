@@ -8,7 +8,7 @@
 //
 // Errors carry one plain sentence. Where an input is at fault they carry a
 // Problems message as detail: invalid_argument when it cannot be read or does
-// not hold together, not_found, aborted when someone else wrote in between
+// not hold together, not_found, failed_precondition, aborted when someone else wrote in between
 // (try again), unauthenticated without a valid token.
 //
 // Times are milliseconds since 1970, 0 where there is none.
