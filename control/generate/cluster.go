@@ -88,8 +88,8 @@ func (e *encoder) upstreamTLS(in clusterInput) *core.TransportSocket {
 		names = append(names, exactURI(id))
 	}
 	if len(names) == 0 {
-		// An empty list would take anybody. No SPIFFE ID has this form.
-		names = append(names, exactURI("spiffe://nobody.invalid/"))
+		// An empty list would take anybody. No authority is for this trust domain.
+		names = append(names, exactURI("spiffe://nobody.invalid/nobody"))
 	}
 	common := e.commonTLS([]string{"h2"})
 	common.ValidationContextType = &tls.CommonTlsContext_CombinedValidationContext{

@@ -112,15 +112,8 @@ func finishHTTP(to *route.Route, rule *gateway.HTTPRouteRule, backends []model.B
 		to.Action = failing(500)
 	} else {
 		action.Timeout = duration(d.request)
-		var perTry time.Duration
-		if t := rule.Timeouts; t != nil {
-			if t.Request != nil {
-				action.Timeout = duration(parseDuration(*t.Request))
-			}
-			if t.BackendRequest != nil {
-				perTry = parseDuration(*t.BackendRequest)
-			}
-		}
+		whole, perTry := timeouts(rule, d)
+		action.Timeout = duration(whole)
 		action.RetryPolicy = retryPolicy(rule.Retry, d, perTry)
 		to.Action = &route.Route_Route{Route: action}
 	}
@@ -129,6 +122,30 @@ func finishHTTP(to *route.Route, rule *gateway.HTTPRouteRule, backends []model.B
 		// A step that cannot be taken must not be left out in silence.
 		*to = route.Route{Name: to.Name, Match: to.Match, Action: failing(500)}
 	}
+}
+
+// timeouts returns how long a request may take with all its tries, and a single
+// try; 0 is no limit. Where only what was never sent is tried again, the time
+// of one try is that of the request.
+func timeouts(rule *gateway.HTTPRouteRule, d defaults) (whole, perTry time.Duration) {
+	whole = d.request
+	t := rule.Timeouts
+	if t == nil {
+		return whole, 0
+	}
+	if t.Request != nil {
+		whole = parseDuration(*t.Request)
+	}
+	if t.BackendRequest != nil {
+		perTry = parseDuration(*t.BackendRequest)
+	}
+	if rule.Retry != nil || perTry == 0 {
+		return whole, perTry
+	}
+	if whole == 0 || perTry < whole {
+		whole = perTry
+	}
+	return whole, 0
 }
 
 func grpcRoutes(r *model.Route, d defaults) []rankedRoute {
