@@ -11,3 +11,4 @@ protoc "${args[@]}" --go_out=. --go_opt=module=$module --go-grpc_out=. --go-grpc
 if [ -f api/admin/v1/admin.proto ]; then
   protoc "${args[@]}" --go_out=. --go_opt=module=$module --connect-go_out=. --connect-go_opt=module=$module,simple api/admin/v1/admin.proto
 fi
+go run ./tools/wiregen

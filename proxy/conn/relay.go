@@ -23,13 +23,13 @@ type Flow struct {
 func Relay(a, b *Conn, flow *Flow) error {
 	back := make(chan error, 1)
 	go func() {
-		err := copyStream(a, b, &flow.Received)
+		err := Copy(a, b, &flow.Received)
 		if err != nil {
 			reset(a, b)
 		}
 		back <- err
 	}()
-	err := copyStream(b, a, &flow.Sent)
+	err := Copy(b, a, &flow.Sent)
 	if err != nil {
 		reset(a, b)
 	}
@@ -52,7 +52,9 @@ const spliceAfter = 2
 // splicePiece bounds one splice call in bytes, so that counters move.
 const splicePiece = 16 << 20
 
-func copyStream(dst, src *Conn, count *atomic.Int64) error {
+// Copy moves bytes from src to dst until the end of the stream, which it passes
+// on as a half close.
+func Copy(dst, src *Conn, count *atomic.Int64) error {
 	full := 0
 	for {
 		if p := src.Buffered(); len(p) > 0 {

@@ -1,0 +1,167 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/leno-mesh/leno/lib/clock"
+	"github.com/leno-mesh/leno/proxy/conn"
+	"github.com/leno-mesh/leno/proxy/http"
+	"github.com/leno-mesh/leno/proxy/http/h1"
+)
+
+const (
+	healthEvery   = 500 * time.Millisecond
+	healthTimeout = 2 * time.Second
+)
+
+// health is the state of the application.
+type health struct {
+	reason     string // why it cannot be called, empty if it can
+	bypassable bool   // it listens beyond loopback
+}
+
+// checkHealth looks whether the application listens, without connecting to it,
+// and asks its health page if it has one.
+func (j *joined) checkHealth(context.Context) health {
+	var h health
+	if len(j.Ports) == 0 {
+		return h
+	}
+	listening, err := listeningPorts()
+	if err != nil {
+		h.reason = "the proxy cannot see which ports are listened on: " + err.Error()
+		return h
+	}
+	for _, p := range j.Ports {
+		a, ok := listening[p]
+		if !ok {
+			h.reason = fmt.Sprintf("nothing listens on port %d", p)
+			return h
+		}
+		h.bypassable = h.bypassable || a.beyondLoopback
+	}
+	if j.Health != "" {
+		h.reason = j.askHealth(j.Ports[0])
+	}
+	return h
+}
+
+// askHealth sends GET to the application's health page; "" is healthy.
+func (j *joined) askHealth(port uint16) string {
+	address := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port).String()
+	deadline := clock.Now() + int64(healthTimeout)
+	pool := h1.NewPool(h1.PoolOptions{MaxIdle: -1, Dial: func(int64) (*conn.Conn, error) {
+		nc, err := conn.Dial("tcp", address, deadline)
+		if err != nil {
+			return nil, err
+		}
+		c := conn.New(nc, &j.proxy.engine.Buffers)
+		c.SetDeadline(clock.Time(deadline))
+		return c, nil
+	}})
+	s, err := pool.Open(deadline)
+	if err != nil {
+		return "its health page cannot be reached: " + err.Error()
+	}
+	defer s.Close()
+	var head http.Head
+	head.SetMethodString("GET")
+	head.SetSchemeString("http")
+	head.SetAuthorityString(address)
+	head.SetPathString(j.Health)
+	if err := s.WriteHead(&head, true); err != nil {
+		return "its health page cannot be asked: " + err.Error()
+	}
+	if err := s.ReadHead(&head); err != nil {
+		return "its health page does not answer: " + err.Error()
+	}
+	if head.Status/100 != 2 {
+		return fmt.Sprintf("its health page %s answers %d", j.Health, head.Status)
+	}
+	return ""
+}
+
+// listening is what is known of a port that is listened on.
+type listening struct{ beyondLoopback bool }
+
+// listeningPorts returns the TCP ports that are listened on in this network
+// namespace, as the kernel lists them (proc(5), /proc/net/tcp).
+func listeningPorts() (map[uint16]listening, error) {
+	out := map[uint16]listening{}
+	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		f, err := os.Open(name)
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			if ap, ok := parseListening(lines.Text()); ok {
+				l := out[ap.Port()]
+				l.beyondLoopback = l.beyondLoopback || !ap.Addr().Unmap().IsLoopback()
+				out[ap.Port()] = l
+			}
+		}
+		err = lines.Err()
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// parseListening reads a line of /proc/net/tcp; ok is false for sockets that do
+// not listen. Addresses are in hexadecimal, in 32-bit words of the host's order.
+func parseListening(line string) (netip.AddrPort, bool) {
+	const listen = "0A"
+	fields := strings.Fields(line)
+	if len(fields) < 4 || fields[3] != listen {
+		return netip.AddrPort{}, false
+	}
+	address, port, ok := strings.Cut(fields[1], ":")
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	b, err := hex.DecodeString(address)
+	if err != nil || len(b)%4 != 0 {
+		return netip.AddrPort{}, false
+	}
+	for i := 0; i+4 <= len(b); i += 4 { // little-endian words
+		b[i], b[i+1], b[i+2], b[i+3] = b[i+3], b[i+2], b[i+1], b[i]
+	}
+	a, ok := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(a, uint16(n)), ok
+}
+
+// resident returns the resident memory of this process in bytes, 0 if it is not
+// known.
+func resident() uint64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b))
+	if len(fields) < 2 {
+		return 0
+	}
+	n, err := strconv.ParseUint(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n * uint64(os.Getpagesize())
+}

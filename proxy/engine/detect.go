@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"bytes"
+	"sync/atomic"
+
+	"github.com/leno-mesh/leno/proxy/conn"
+	"github.com/leno-mesh/leno/proxy/plan"
+)
+
+// detect tells HTTP from other bytes without ever waiting for one side alone:
+// the endpoint is dialed while the client is listened to, and whoever speaks
+// first decides. Other bytes it carries to their end and returns nil; for HTTP,
+// whose first bytes are buffered then, it returns the chain that takes them.
+func (d *downstream) detect(chain *plan.Chain) *plan.Chain {
+	client := make(chan error, 1)
+	go func() { client <- d.c.Fill() }()
+	o := d.openTCP(chain.TCP)
+	if o == nil {
+		<-client // the client was reset
+		return nil
+	}
+	d.idle.Store(false)
+	server := make(chan error, 1)
+	go func() { server <- o.far.first() }()
+	select {
+	case err := <-client:
+		if err == nil && d.detected() != "" {
+			o.drop()
+			<-server
+			d.bound.Store(nil)
+			return d.chain(d.e.Plan.Load())
+		}
+		filled := make(chan error, 1)
+		filled <- err
+		o.carryAfter(server, filled)
+	case err := <-server:
+		server <- err
+		o.carryAfter(server, client)
+	}
+	return nil
+}
+
+// carryAfter carries once the goroutine that waits for the endpoint's first
+// bytes is done: until then it alone may read from there.
+func (o *outbound) carryAfter(server, client <-chan error) {
+	o.far = &spoken{farEnd: o.far, done: server}
+	o.carry(client)
+}
+
+// spoken is a far end that another goroutine is still listening to.
+type spoken struct {
+	farEnd
+	done <-chan error
+}
+
+func (f *spoken) in(c *conn.Conn, count *atomic.Int64) error {
+	if err := <-f.done; err != nil {
+		return err
+	}
+	return f.farEnd.in(c, count)
+}
+
+// detected returns what the buffered bytes look like: "http/1.1", "h2c" or "".
+func (d *downstream) detected() string {
+	b := d.c.Buffered()
+	switch {
+	case len(b) == 0:
+		return ""
+	case bytes.HasPrefix(b, []byte(preface[:min(len(b), len(preface))])) && len(b) >= 4:
+		return "h2c"
+	case looksHTTP(b):
+		return "http/1.1"
+	}
+	return ""
+}
+
+// looksHTTP reports that b begins like a request line: a method of upper-case
+// letters and a space.
+func looksHTTP(b []byte) bool {
+	for i, c := range b {
+		if c == ' ' {
+			return i >= 3
+		}
+		if c < 'A' || c > 'Z' || i > 20 {
+			return false
+		}
+	}
+	return len(b) > 0
+}
