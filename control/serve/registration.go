@@ -151,7 +151,7 @@ func (r *registration) newService(h *holder) *corev1.Service {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: h.namespace, Name: r.service, Annotations: map[string]string{AccountAnnotation: h.account},
 		},
-		Spec: corev1.ServiceSpec{Selector: map[string]string{ServiceLabel: r.service}},
+		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, Selector: map[string]string{ServiceLabel: r.service}},
 	}
 	for _, p := range r.ports {
 		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{

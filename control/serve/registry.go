@@ -8,10 +8,12 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/leno-mesh/leno/api"
+	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	"github.com/leno-mesh/leno/api/v1alpha1"
 )
 
@@ -24,6 +26,8 @@ const (
 	// AccountAnnotation says, on a Service, whose workloads may register for it.
 	AccountAnnotation = "leno.dev/account"
 )
+
+const writeTries = 3
 
 // Objects is what the registry needs of a store.
 type Objects interface {
@@ -70,6 +74,7 @@ type lease struct {
 	expiry   *time.Timer
 	draining bool
 	account  string // whose Workload is stored; empty while none is
+	proxy    string // that holds the lease or held it last
 }
 
 func newRegistry(objects Objects, grace time.Duration, log *slog.Logger) *registry {
@@ -88,7 +93,7 @@ func (r *registry) resume(ctx context.Context) error {
 		if w.Annotations[ProxyAnnotation] == "" {
 			continue
 		}
-		l := &lease{ref: api.RefOf(w), account: w.Spec.Account}
+		l := &lease{ref: api.RefOf(w), account: w.Spec.Account, proxy: w.Annotations[ProxyAnnotation]}
 		r.leases[l.ref] = l
 		r.expireLater(l)
 	}
@@ -123,16 +128,28 @@ func (r *registry) register(ctx context.Context, h *holder, reg *registration) e
 	}
 	l.busy.Lock()
 	defer l.busy.Unlock()
-	if err := r.writeService(ctx, h, reg); err != nil {
-		return err
-	}
-	if err := r.writeWorkload(ctx, h, ref, reg); err != nil {
+	if err := r.write(ctx, h, ref, reg); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l.account = h.account
 	return nil
+}
+
+// write tries again when it was overtaken by another writer, such as the second
+// of two workloads that begin a Service together.
+func (r *registry) write(ctx context.Context, h *holder, ref api.Ref, reg *registration) error {
+	var err error
+	for range writeTries {
+		if err = r.writeService(ctx, h, reg); err == nil {
+			err = r.writeWorkload(ctx, h, ref, reg)
+		}
+		if _, refused := status.FromError(err); err == nil || refused || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func (r *registry) claim(h *holder, ref api.Ref, draining bool) (*lease, error) {
@@ -152,7 +169,7 @@ func (r *registry) claim(h *holder, ref api.Ref, draining bool) (*lease, error) 
 	if l.expiry != nil {
 		l.expiry.Stop()
 	}
-	l.holder, l.expiry, l.draining = h, nil, draining
+	l.holder, l.proxy, l.expiry, l.draining = h, h.proxy, nil, draining
 	return l, nil
 }
 
@@ -203,6 +220,22 @@ func (r *registry) writeWorkload(ctx context.Context, h *holder, ref api.Ref, re
 		return fmt.Errorf("write %s: %w", ref, err)
 	}
 	return nil
+}
+
+// orphans lists the leases whose streams are gone.
+func (r *registry) orphans() []*adminv1.Proxy {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []*adminv1.Proxy
+	for ref, l := range r.leases {
+		if l.holder == nil {
+			out = append(out, &adminv1.Proxy{
+				Name: l.proxy, Namespace: ref.Namespace, Workload: ref.Name, Draining: l.draining,
+				Reason: "its stream is gone; the workload is removed unless it comes back",
+			})
+		}
+	}
+	return out
 }
 
 // release ends a stream's hold on its leases. In order, or while draining, the

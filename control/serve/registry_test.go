@@ -1,6 +1,8 @@
 package serve
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -37,6 +39,9 @@ func TestLeaseOutlivesItsStreamByTheGracePeriod(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.release(first, false)
+		if o := r.orphans(); len(o) != 1 || o[0].Name != "p" || o[0].Workload != "pay-1" || o[0].Connected {
+			t.Errorf("orphans are %v", o)
+		}
 		time.Sleep(9 * time.Second)
 		synctest.Wait()
 		if !there() {
@@ -56,6 +61,9 @@ func TestLeaseOutlivesItsStreamByTheGracePeriod(t *testing.T) {
 		}
 		if objects.puts != puts {
 			t.Error("an unchanged registration was written")
+		}
+		if o := r.orphans(); len(o) != 0 {
+			t.Errorf("orphans are %v", o)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -95,5 +103,36 @@ func TestADrainingWorkloadHasNoGracePeriod(t *testing.T) {
 	r.release(h, false)
 	if o, _ := objects.Get(t.Context(), api.Ref{Kind: api.Workload, Namespace: "shop", Name: "pay-1"}); o != nil {
 		t.Error("the workload is still there")
+	}
+}
+
+// overtaken fails the first writes, as a store does when another writer was
+// faster.
+type overtaken struct {
+	*fakeObjects
+	times int
+}
+
+func (o *overtaken) Put(ctx context.Context, object api.Object) error {
+	if o.times--; o.times >= 0 {
+		return errors.New("it was changed meanwhile")
+	}
+	return o.fakeObjects.Put(ctx, object)
+}
+
+func TestARegistrationThatWasOvertakenIsTriedAgain(t *testing.T) {
+	for _, test := range []struct {
+		times int
+		ok    bool
+	}{{writeTries - 1, true}, {writeTries, false}} {
+		r := newRegistry(&overtaken{newObjects(t, meshYAML), test.times}, time.Hour, slog.New(slog.DiscardHandler))
+		defer r.close()
+		reg, err := readRegistration(payRegistration(), "1.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.register(t.Context(), testHolder(t, "pay", "p"), reg); (err == nil) != test.ok {
+			t.Errorf("overtaken %d times: %v", test.times, err)
+		}
 	}
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/leno-mesh/leno/xds"
 )
 
-// List returns every connected proxy, by namespace, service and name. A client
+// List returns every proxy that is connected, or whose lease still lives, by
+// namespace, service and name. A client
 // that only asks for resources (Envoy, proxyless gRPC) is one too.
 func (s *Server) List() []*adminv1.Proxy {
 	type name struct {
@@ -41,7 +42,7 @@ func (s *Server) List() []*adminv1.Proxy {
 	for _, a := range agents {
 		a.describe(find(a.identity, a.proxy))
 	}
-	out := make([]*adminv1.Proxy, 0, len(proxies))
+	out := s.registry.orphans()
 	for _, p := range proxies {
 		out = append(out, p)
 	}
