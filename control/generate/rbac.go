@@ -203,7 +203,8 @@ func both(a, b *rbac.Permission) *rbac.Permission {
 	return &rbac.Permission{Rule: &rbac.Permission_AndRules{AndRules: &rbac.Permission_Set{Rules: []*rbac.Permission{a, b}}}}
 }
 
-// rulesOf splits the rules over two filters, as an RBAC has one action.
+// denying returns what the first of two filters holds, as an RBAC has one
+// action.
 func (a *access) denying() (rules, shadow *rbac.RBAC) {
 	if len(a.deny) > 0 {
 		rules = &rbac.RBAC{Action: rbac.RBAC_DENY, Policies: a.deny}
@@ -214,6 +215,7 @@ func (a *access) denying() (rules, shadow *rbac.RBAC) {
 	return rules, shadow
 }
 
+// allowing returns what the second filter holds, nil where all is allowed.
 func (a *access) allowing() *rbac.RBAC {
 	if a.allow == nil {
 		return nil

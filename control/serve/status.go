@@ -14,8 +14,8 @@ import (
 )
 
 // List returns every proxy that is connected, or whose lease still lives, by
-// namespace, service and name. A client
-// that only asks for resources (Envoy, proxyless gRPC) is one too.
+// namespace, service and name. A client that only asks for resources (Envoy,
+// proxyless gRPC) is one too.
 func (s *Server) List() []*adminv1.Proxy {
 	type name struct {
 		id    spiffe.ID
