@@ -286,6 +286,14 @@ func (a *Authority) Roots() []*x509.Certificate { return a.roots }
 // RootHash returns the SHA-256 of the signing root, as join tokens carry it.
 func (a *Authority) RootHash() [sha256.Size]byte { return sha256.Sum256(a.root.cert.Raw) }
 
+// IssuerExpiry returns when the current issuer's certificate ends. It is
+// replaced long before.
+func (a *Authority) IssuerExpiry() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.issuer.cert.NotAfter
+}
+
 // VerifyPeer returns the identity that the certificates of a TLS connection
 // (leaf first) prove: a workload of this trust domain, valid now.
 func (a *Authority) VerifyPeer(chain []*x509.Certificate) (spiffe.ID, error) {
