@@ -133,13 +133,9 @@ func (f *follower) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	defer context.AfterFunc(ctx, s.Cancel)()
 	received := make(chan *wire.DeltaDiscoveryResponse)
 	failed := make(chan error, 1)
-	ended := make(chan struct{})
-	defer close(ended)
-	go receive(s, received, failed, ended)
+	defer listen(ctx, s, func(ended <-chan struct{}) { receive(s, received, failed, ended) })()
 
 	f.subscriptions.Reconnected()
 	node := f.node
@@ -163,6 +159,25 @@ func (f *follower) stream(ctx context.Context) error {
 			f.status.up()
 			f.take(m)
 		}
+	}
+}
+
+// listen runs receive on a goroutine of its own. The returned function cancels
+// the stream, waits for that goroutine and closes the stream; so does the end of
+// ctx, but for the closing.
+func listen(ctx context.Context, s *grpc.Stream, receive func(ended <-chan struct{})) (end func()) {
+	ended, done := make(chan struct{}), make(chan struct{})
+	unhook := context.AfterFunc(ctx, s.Cancel)
+	go func() {
+		defer close(done)
+		receive(ended)
+	}()
+	return func() {
+		unhook()
+		s.Cancel()
+		close(ended)
+		<-done
+		s.Close()
 	}
 }
 

@@ -127,11 +127,8 @@ func (r *reporter) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	defer context.AfterFunc(ctx, s.Cancel)()
-	commands, failed, ended := make(chan *wire.Command), make(chan error, 1), make(chan struct{})
-	defer close(ended)
-	go receiveCommands(s, commands, failed, ended)
+	commands, failed := make(chan *wire.Command), make(chan error, 1)
+	defer listen(ctx, s, func(ended <-chan struct{}) { receiveCommands(s, commands, failed, ended) })()
 
 	send := func(m *wire.AgentReport) error { return s.Send(wire.AppendProto(nil, m)) }
 	host, _ := os.Hostname()
@@ -160,8 +157,7 @@ func (r *reporter) stream(ctx context.Context) error {
 				return err
 			}
 			_ = s.CloseSend()
-			<-failed
-			return nil
+			return <-failed
 		}
 		select {
 		case <-r.wake:
