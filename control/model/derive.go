@@ -176,6 +176,7 @@ func (d *derivation) deriveServices() {
 
 func (d *derivation) derivePort(s *Service, spec *corev1.ServicePort) *Port {
 	p := &Port{Service: s.Key, Name: spec.Name, Number: spec.Port, TargetPort: spec.Port, Protocol: protocolOf(spec)}
+	p.Sole = len(s.Object.Spec.Ports) == 1
 	switch {
 	case spec.TargetPort.Type == intstr.String && spec.TargetPort.StrVal != "":
 		p.TargetPort, p.TargetName = 0, spec.TargetPort.StrVal
@@ -240,7 +241,7 @@ func (p *Port) decide(protocol Protocol) {
 
 func (p *Port) equal(o *Port) bool {
 	return p.Service == o.Service && p.Name == o.Name && p.Number == o.Number &&
-		p.TargetPort == o.TargetPort && p.TargetName == o.TargetName && p.Protocol == o.Protocol &&
+		p.TargetPort == o.TargetPort && p.TargetName == o.TargetName && p.Sole == o.Sole && p.Protocol == o.Protocol &&
 		p.PeerMode == o.PeerMode &&
 		slices.Equal(p.HTTPRoutes, o.HTTPRoutes) && slices.Equal(p.GRPCRoutes, o.GRPCRoutes) &&
 		slices.Equal(p.TCPRoutes, o.TCPRoutes) && slices.Equal(p.Policies, o.Policies)

@@ -66,6 +66,7 @@ type Port struct {
 	Number     int32
 	TargetPort int32  // of the workload; 0 when TargetName says it
 	TargetName string // name of the workload's port
+	Sole       bool   // the Service has no other port
 	Protocol   Protocol
 
 	// At most one of the three kinds is attached to a port: gRPC before HTTP

@@ -115,8 +115,13 @@ func (s *Snapshot) TrustDomain() string {
 }
 
 // TargetPort returns the workload's port behind a Service's port; ok is false
-// when the workload has no port of that name.
+// when the workload has no port of that name. The only port that a proxy has
+// registered is behind the only port of a Service, whatever its number: programs
+// that share a machine cannot all have the same.
 func (w *Workload) TargetPort(p *Port) (port int32, ok bool) {
+	if own := w.Object.Spec.Ports; p.TargetName == "" && p.Sole && len(own) == 1 && w.Object.Status.Proxy != "" {
+		return own[0].Port, true
+	}
 	if p.TargetName == "" {
 		return p.TargetPort, true
 	}
