@@ -25,6 +25,9 @@ type Env struct {
 	OutWidth int
 	// ErrTerminal says that Err is a terminal, where progress is shown.
 	ErrTerminal bool
+	// Proxy runs the data plane with the arguments of leno-proxy and returns its
+	// exit code; nil where this program has none.
+	Proxy func(args []string) int
 
 	flags globals
 }

@@ -13,6 +13,9 @@ import (
 
 // Main runs the command that args name and returns its exit code.
 func Main(ctx context.Context, env *Env, args []string, extra ...*cobra.Command) int {
+	if code, ran := env.dataPlane(args); ran {
+		return code
+	}
 	root := Root(env, extra...)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -66,6 +69,7 @@ Exit codes: 0 done, 1 different or not as wanted, 2 wrong usage, 3 refused,
 	root.AddCommand(
 		applyCommand(env), getCommand(env), describeCommand(env), deleteCommand(env), diffCommand(env),
 		statusCommand(env), proxyCommand(env), tokenCommand(env), versionCommand(env),
+		upCommand(env), serverCommand(env), runCommand(env),
 	)
 	for _, cmd := range extra {
 		replace(root, cmd)

@@ -10,21 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a child that the kernel kills when this process ends, however that
+// Process is a child that the kernel kills when this process ends, however that
 // comes.
-type process struct {
+type Process struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
 }
 
-// start starts a command. The kernel ties the child's life to the thread that
+// Start starts a command. The kernel ties the child's life to the thread that
 // started it, so one goroutine keeps that thread until the child has ended.
-func start(cmd *exec.Cmd) (*process, error) {
+func Start(cmd *exec.Cmd) (*Process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	dieWithParent(cmd.SysProcAttr)
-	p := &process{cmd: cmd, done: make(chan struct{})}
+	p := &Process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -32,7 +32,7 @@ func start(cmd *exec.Cmd) (*process, error) {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // how it ended is in cmd.ProcessState
+			_ = cmd.Wait() // How it ended is in cmd.ProcessState
 			close(p.done)
 		}
 	}()
@@ -42,24 +42,30 @@ func start(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// signal sends a signal; to one that has ended it does nothing.
-func (p *process) signal(sig os.Signal) error {
+// PID is the process's number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Signal sends a signal; to one that has ended it does nothing.
+func (p *Process) Signal(sig os.Signal) error {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return nil
 }
 
-// code is the exit code as a shell gives it, after done.
-func (p *process) code() int {
+// Code is the exit code as a shell gives it, after done.
+func (p *Process) Code() int {
 	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		return codeOf(status.Signal())
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// how it ended, for people, after done.
-func (p *process) how() string { return p.cmd.ProcessState.String() }
+// How it ended, for people, after done.
+func (p *Process) How() string { return p.cmd.ProcessState.String() }
 
 // codeOf is the exit code of what a signal has ended.
 func codeOf(sig os.Signal) int {

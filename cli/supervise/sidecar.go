@@ -40,7 +40,7 @@ func (r ready) problem() error {
 
 // sidecar is a running proxy.
 type sidecar struct {
-	*process
+	*Process
 	ready chan ready // has one value, the zero ready when it said nothing
 }
 
@@ -61,13 +61,13 @@ func (s *supervisor) startSidecar() error {
 	// ends after the command.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	s.started = time.Now()
-	p, err := start(cmd)
+	p, err := Start(cmd)
 	w.Close()
 	if err != nil {
 		r.Close()
 		return fmt.Errorf("start sidecar %s: %w", s.cfg.Sidecar[0], err)
 	}
-	s.sidecar = &sidecar{process: p, ready: make(chan ready, 1)}
+	s.sidecar = &sidecar{Process: p, ready: make(chan ready, 1)}
 	go s.sidecar.listen(r)
 	return nil
 }

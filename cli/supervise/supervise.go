@@ -168,17 +168,17 @@ func (s *supervisor) dropToken() {
 	}
 }
 
-func (s *supervisor) command() (*process, error) {
+func (s *supervisor) command() (*Process, error) {
 	cmd := exec.Command(s.cfg.Command[0], s.cfg.Command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.cfg.In, s.cfg.Out, s.cfg.Err
 	cmd.WaitDelay = time.Second
 	cmd.Env = environ(s.cfg.Environ, s.ready.HTTPProxy, s.cfg.Workload)
-	return start(cmd)
+	return Start(cmd)
 }
 
 // watch waits for the command, forwards signals to it and keeps a sidecar
 // beside it.
-func (s *supervisor) watch(command *process) int {
+func (s *supervisor) watch(command *Process) int {
 	again := time.NewTimer(0)
 	<-again.C
 	defer again.Stop()
@@ -186,12 +186,12 @@ func (s *supervisor) watch(command *process) int {
 	for {
 		select {
 		case <-command.done:
-			return command.code()
+			return command.Code()
 		case sig := <-s.signals:
 			s.received++
 			// Ctrl-C reaches the command by itself.
 			if sig != syscall.SIGINT || !foreground() {
-				_ = command.signal(sig)
+				_ = command.Signal(sig)
 			}
 		case <-gone:
 			gone = nil
@@ -215,7 +215,7 @@ func (s *supervisor) pause() time.Duration {
 	}
 	wait := backoff.Policy{Base: 200 * time.Millisecond, Max: 10 * time.Second}.Next(s.failures, rand.Float64())
 	s.failures++
-	why := s.sidecar.how()
+	why := s.sidecar.How()
 	select {
 	case said := <-s.sidecar.ready:
 		if said.Error != "" {
@@ -233,7 +233,7 @@ func (s *supervisor) endSidecar() {
 	if s.sidecar == nil {
 		return
 	}
-	_ = s.sidecar.signal(syscall.SIGTERM)
+	_ = s.sidecar.Signal(syscall.SIGTERM)
 	timeout := time.NewTimer(endTimeout)
 	defer timeout.Stop()
 	for {
@@ -242,10 +242,10 @@ func (s *supervisor) endSidecar() {
 			return
 		case <-timeout.C:
 			s.cfg.Log.Warn("the sidecar did not end in time and was killed", "time", endTimeout)
-			_ = s.sidecar.signal(syscall.SIGKILL)
+			_ = s.sidecar.Signal(syscall.SIGKILL)
 		case <-s.signals:
 			if s.received++; s.received > 1 {
-				_ = s.sidecar.signal(syscall.SIGKILL)
+				_ = s.sidecar.Signal(syscall.SIGKILL)
 			}
 		}
 	}

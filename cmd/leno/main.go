@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/leno-mesh/leno/cli"
+	"github.com/leno-mesh/leno/proxy/agent"
 )
 
 // version is written by the linker (-X main.version=...).
@@ -18,5 +19,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return cli.Main(ctx, cli.System(version), os.Args[1:])
+	env := cli.System(version)
+	env.Proxy = func(args []string) int { return agent.Main(args, env.Version) }
+	return cli.Main(ctx, env, os.Args[1:])
 }
