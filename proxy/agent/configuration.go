@@ -60,7 +60,8 @@ func (c *configuration) apply(events []xds.Event) []xds.Rejection {
 			}
 		}
 	}
-	next, refused := c.env.Build(c.plan.Load(), c.resources)
+	prev := c.plan.Load()
+	next, refused := c.env.Build(prev, c.resources)
 	for _, r := range refused {
 		if back := undo[r.Kind+"/"+r.Name]; back != nil {
 			back()
@@ -68,10 +69,12 @@ func (c *configuration) apply(events []xds.Event) []xds.Rejection {
 		rejected = append(rejected, xds.Rejection{Name: r.Name, Detail: r.Reason})
 	}
 	c.plan.Store(next)
+	prev.Retire(next)
 	return rejected
 }
 
-// decode reads a resource; reason says why it is refused.
+// decode reads a resource; reason says why it is refused. Endpoints are checked
+// in full, because a cluster that uses them may come later.
 func decode(r xds.Resource) (m wire.Message, reason string) {
 	m = wire.New(r.TypeURL)
 	if m == nil {
@@ -83,6 +86,11 @@ func decode(r xds.Resource) (m wire.Message, reason string) {
 	}
 	if len(report.Unsupported) > 0 {
 		return nil, "Leno does not support " + strings.Join(report.Unsupported, ", ")
+	}
+	if a, ok := m.(*wire.ClusterLoadAssignment); ok {
+		if err := plan.CheckAssignment(a); err != nil {
+			return nil, err.Error()
+		}
 	}
 	return m, ""
 }
@@ -139,8 +147,10 @@ func (c *configuration) forget(ids []resourceID) {
 			delete(c.resources.Assignments, id.name)
 		}
 	}
-	next, _ := c.env.Build(c.plan.Load(), c.resources)
+	prev := c.plan.Load()
+	next, _ := c.env.Build(prev, c.resources)
 	c.plan.Store(next)
+	prev.Retire(next)
 }
 
 // kindOf returns the plan's word for a type of resource.

@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"bufio"
 	"context"
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"os"
@@ -87,65 +85,6 @@ func (j *joined) askHealth(port uint16) string {
 		return fmt.Sprintf("its health page %s answers %d", j.Health, head.Status)
 	}
 	return ""
-}
-
-// listening is what is known of a port that is listened on.
-type listening struct{ beyondLoopback bool }
-
-// listeningPorts returns the TCP ports that are listened on in this network
-// namespace, as the kernel lists them (proc(5), /proc/net/tcp).
-func listeningPorts() (map[uint16]listening, error) {
-	out := map[uint16]listening{}
-	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
-		f, err := os.Open(name)
-		if os.IsNotExist(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		lines := bufio.NewScanner(f)
-		for lines.Scan() {
-			if ap, ok := parseListening(lines.Text()); ok {
-				l := out[ap.Port()]
-				l.beyondLoopback = l.beyondLoopback || !ap.Addr().Unmap().IsLoopback()
-				out[ap.Port()] = l
-			}
-		}
-		err = lines.Err()
-		f.Close()
-		if err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// parseListening reads a line of /proc/net/tcp; ok is false for sockets that do
-// not listen. Addresses are in hexadecimal, in 32-bit words of the host's order.
-func parseListening(line string) (netip.AddrPort, bool) {
-	const listen = "0A"
-	fields := strings.Fields(line)
-	if len(fields) < 4 || fields[3] != listen {
-		return netip.AddrPort{}, false
-	}
-	address, port, ok := strings.Cut(fields[1], ":")
-	if !ok {
-		return netip.AddrPort{}, false
-	}
-	n, err := strconv.ParseUint(port, 16, 16)
-	if err != nil {
-		return netip.AddrPort{}, false
-	}
-	b, err := hex.DecodeString(address)
-	if err != nil || len(b)%4 != 0 {
-		return netip.AddrPort{}, false
-	}
-	for i := 0; i+4 <= len(b); i += 4 { // little-endian words
-		b[i], b[i+1], b[i+2], b[i+3] = b[i+3], b[i+2], b[i+1], b[i]
-	}
-	a, ok := netip.AddrFromSlice(b)
-	return netip.AddrPortFrom(a, uint16(n)), ok
 }
 
 // resident returns the resident memory of this process in bytes, 0 if it is not

@@ -48,10 +48,13 @@ type proxy struct {
 
 func newProxy(o Options, identity *cell.Cell[tls.Identity], demand engine.Demand, source string) *proxy {
 	p := &proxy{Options: o, log: o.Log, level: o.Level, version: o.Version, stats: stats.NewRegistry(0, 0), started: time.Now()}
-	p.configuration = newConfiguration(plan.Environment{Identity: identity, ReadFile: readFile, Seed: rand.Uint64()})
+	decisions := new(plan.Decisions)
+	p.configuration = newConfiguration(plan.Environment{Identity: identity, ReadFile: readFile, Seed: rand.Uint64(), Decisions: decisions})
 	p.engine = engine.New(engine.Config{Plan: p.configuration.plan, Demand: demand, Stats: p.stats, Log: o.Log, Source: source})
 	p.configuration.env.Transport = func(c *plan.Cluster, ep *balance.Endpoint) http.Transport { return p.engine.Transport(c, ep) }
 	p.stats.Gauge("leno_proxy_connections", "Connections from clients that are open.", func() float64 { return float64(p.engine.Connections()) })
+	p.stats.Counter("leno_proxy_denials", "Requests and connections that policy refused.", func() float64 { return float64(decisions.Denied(false)) })
+	p.stats.Counter("leno_proxy_shadow_denials", "Requests and connections that a policy which is only tried out would have refused.", func() float64 { return float64(decisions.Denied(true)) })
 	p.stats.Counter("leno_proxy_panics", "Connections that ended in a panic.", func() float64 { return float64(p.engine.Panics()) })
 	return p
 }

@@ -48,7 +48,7 @@ func RunStatic(ctx context.Context, b *wire.Bootstrap, o Options, ready func(map
 	for _, name := range slices.Sorted(maps.Keys(first.Listeners)) {
 		l := first.Listeners[name]
 		if l.Address == "" {
-			return fmt.Errorf("listener/%s: address: is missing", name)
+			return fmt.Errorf("listener/%s: address: is missing, or bind_to_port is false", name)
 		}
 		ln, err := p.bind(l.Address)
 		if err != nil {

@@ -151,7 +151,7 @@ func (x *exchange) proxy(down http.Stream, h *plan.HTTP, r *plan.Route) {
 	up, ep, f := x.try(down, c, r)
 	if f != nil {
 		x.stopPump(down, nil)
-		x.reply(down, f)
+		x.fail(down, f)
 		return
 	}
 	x.edit(backend.Edit.Response, &x.Resp)
@@ -169,6 +169,23 @@ func (x *exchange) proxy(down http.Stream, h *plan.HTTP, r *plan.Route) {
 	}
 	x.end(ep)
 	up.Close()
+}
+
+// fail tells the client that no endpoint answered. A proxy of the mesh that
+// calls over HTTP/2 is told by a reset, because it may then ask another
+// workload: REFUSED_STREAM where the application provably did not process the
+// request (RFC 9113, section 8.7), an error where its connection broke.
+func (x *exchange) fail(down http.Stream, f *http.Error) {
+	if !x.d.inbound() || x.Req.Version != 2 || x.responded || f.Side != http.Upstream || f.Kind == http.KindTimeout {
+		x.reply(down, f)
+		return
+	}
+	x.Fault, x.Status = f, status(f)
+	if f.Unsent {
+		down.Abort(&http.Error{Side: http.Local, Kind: http.KindRefused, Reason: f.Reason})
+		return
+	}
+	down.Abort(f)
 }
 
 // try opens a stream, sends the request and reads the head of the final answer,

@@ -125,11 +125,12 @@ func (e *Engine) connectStream(c *plan.Cluster, ep *balance.Endpoint, authority 
 		err = errTimeout
 	}
 	if err == nil && h.Status/100 != 2 {
-		kind := http.KindConnect
+		// Not one byte of the client has been sent.
+		kind, again := http.KindConnect, true
 		if h.Status == 403 {
-			kind = http.KindDenied
+			kind, again = http.KindDenied, false
 		}
-		err = &http.Error{Side: http.Upstream, Kind: kind, Reason: "the proxy at " + ep.Address + " refuses the tunnel to " + authority}
+		err = &http.Error{Side: http.Upstream, Kind: kind, Unsent: again, Reason: "the proxy at " + ep.Address + " refuses the tunnel to " + authority}
 	}
 	if err != nil {
 		up.Abort(err)

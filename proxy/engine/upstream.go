@@ -31,7 +31,7 @@ func outcome(f *http.Error, latency int64) balance.Outcome {
 	case f == nil:
 	case f.Side != http.Upstream:
 		o.Result = balance.Cancelled
-	case f.Kind == http.KindConnect || f.Kind == http.KindTLS:
+	case f.Kind == http.KindConnect || f.Kind == http.KindTLS || f.Kind == http.KindRefused:
 		o.Result = balance.Unreachable
 	default:
 		o.Result = balance.Failed

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,8 +21,10 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/leno-mesh/leno/api"
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	"github.com/leno-mesh/leno/api/admin/v1/adminv1connect"
+	"github.com/leno-mesh/leno/api/v1alpha1"
 	"github.com/leno-mesh/leno/control/server"
 	"github.com/leno-mesh/leno/proxy/agent"
 )
@@ -141,6 +144,14 @@ func withUpstream(name string, port uint16, local string) option {
 // returns when it is ready to carry calls.
 func (m *mesh) join(service, name string, options ...option) *workload {
 	m.t.Helper()
+	w := m.prepare(service, name, options...)
+	w.start()
+	return w
+}
+
+// prepare is join without the start. Its sidecar ends with the test.
+func (m *mesh) prepare(service, name string, options ...option) *workload {
+	m.t.Helper()
 	w := &workload{m: m, name: name}
 	w.sidecar = agent.Sidecar{
 		Options: agent.Options{Log: m.log.With("proxy", name), Level: new(slog.LevelVar), Version: "test", Drain: 2 * time.Second},
@@ -150,7 +161,6 @@ func (m *mesh) join(service, name string, options ...option) *workload {
 	for _, o := range options {
 		o(&w.sidecar)
 	}
-	w.start()
 	m.t.Cleanup(w.leave)
 	return w
 }
@@ -240,18 +250,22 @@ func (m *mesh) until(what string, check func() string) {
 func (m *mesh) registered(n int) {
 	m.t.Helper()
 	m.until(fmt.Sprintf("%d healthy workloads", n), func() string {
-		res, err := m.admin.Status(m.t.Context(), &adminv1.StatusRequest{})
+		res, err := m.admin.List(m.t.Context(), &adminv1.ListRequest{Kind: "workload"})
 		if err != nil {
 			return err.Error()
 		}
 		healthy := 0
-		for _, p := range res.GetProxies() {
-			if p.GetHealthy() {
+		for _, o := range res.GetObjects() {
+			w, err := api.DecodeStored([]byte(o.GetJson()))
+			if err != nil {
+				return err.Error()
+			}
+			if w.(*v1alpha1.Workload).Ready() {
 				healthy++
 			}
 		}
 		if healthy != n {
-			return fmt.Sprintf("%d are healthy: %v", healthy, res.GetProxies())
+			return fmt.Sprintf("%d of %d are healthy", healthy, len(res.GetObjects()))
 		}
 		return ""
 	})
@@ -269,6 +283,23 @@ func (m *mesh) httpApp(handler http.HandlerFunc) uint16 {
 	done.Go(func() { _ = s.Serve(ln) })
 	m.t.Cleanup(func() { s.Close(); done.Wait() })
 	return portOf(ln)
+}
+
+// mortal is an application that can die suddenly.
+type mortal struct {
+	port uint16
+	kill func()
+}
+
+// mortalApp is httpApp whose sockets kill closes at once, as a SIGKILL does.
+func (m *mesh) mortalApp(handler http.HandlerFunc) mortal {
+	m.t.Helper()
+	ln := m.listen()
+	s := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
+	var done sync.WaitGroup
+	done.Go(func() { _ = s.Serve(ln) })
+	m.t.Cleanup(func() { s.Close(); done.Wait() })
+	return mortal{portOf(ln), func() { s.Close() }}
 }
 
 // tcpApp serves each connection by handle.
