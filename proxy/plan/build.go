@@ -42,6 +42,8 @@ type Environment struct {
 	ReadFile func(string) ([]byte, error)
 	// Seed makes proxies start at different endpoints.
 	Seed uint64
+	// Decisions counts what the policies of all plans decide; nil counts nothing.
+	Decisions *Decisions
 }
 
 // Rejected is a resource that could not be compiled. Its last good version, if
@@ -56,7 +58,8 @@ func (r Rejected) Error() string { return r.Kind + "/" + r.Name + ": " + r.Reaso
 
 // Build compiles resources. What prev has compiled from the same message it
 // takes over; connections, load and health of endpoints that stay are kept. A
-// resource that cannot be compiled is rejected by name and harms no other.
+// resource that cannot be compiled is rejected by name and harms no other. Once
+// the plan is published, prev is to be retired.
 func (env *Environment) Build(prev *Plan, r *Resources) (*Plan, []Rejected) {
 	b := &builder{env: env, prev: prev, resources: r}
 	p := &Plan{
@@ -64,7 +67,9 @@ func (env *Environment) Build(prev *Plan, r *Resources) (*Plan, []Rejected) {
 		Routes:    compileAll(b, "route", r.Routes, prev.Routes, func(c *RouteConfig) *wire.RouteConfiguration { return c.source }, b.routeConfig),
 		Clusters:  compileAll(b, "cluster", r.Clusters, prev.Clusters, func(c *Cluster) *wire.Cluster { return c.source }, b.cluster),
 	}
-	for name, c := range p.Clusters {
+	refused := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(p.Clusters)) {
+		c := p.Clusters[name]
 		if c == nil || c.EDS == "" {
 			continue
 		}
@@ -72,16 +77,29 @@ func (env *Environment) Build(prev *Plan, r *Resources) (*Plan, []Rejected) {
 		if !known {
 			continue
 		}
-		if err := b.assign(c, a); err != nil {
-			b.rejected = append(b.rejected, Rejected{"endpoints", name, err.Error()})
-		}
-	}
-	for name, old := range prev.Clusters {
-		if old != nil && p.Clusters[name] != old {
-			retire(old, p.Clusters[name])
+		if err := b.assign(c, a); err != nil && !refused[c.EDS] {
+			refused[c.EDS] = true
+			b.rejected = append(b.rejected, Rejected{"endpoints", c.EDS, err.Error()})
 		}
 	}
 	return p, b.rejected
+}
+
+// Retire lets go of the endpoints of p that its successor does not have. It
+// comes after the successor was published: who finds an endpoint draining then
+// finds another in the newest plan.
+func (p *Plan) Retire(successor *Plan) {
+	for name, old := range p.Clusters {
+		if old != nil && successor.Clusters[name] != old {
+			retire(old, successor.Clusters[name])
+		}
+	}
+}
+
+// CheckAssignment says why an assignment cannot be compiled, nil if it can.
+func CheckAssignment(w *wire.ClusterLoadAssignment) error {
+	_, err := endpointSpecs(w)
+	return err
 }
 
 type builder struct {

@@ -60,7 +60,9 @@ func (c *Cluster) refuse(w *wire.Cluster) error {
 		return errors.New("respect_dns_ttl: Leno refreshes by dns_refresh_rate")
 	case w.UpstreamConnectionOptions != nil:
 		return errors.New("upstream_connection_options: Leno keeps TCP alive with the system's defaults")
-	case w.RingHashLbConfig != nil, w.CommonLbConfig != nil:
+	case w.RingHashLbConfig != nil:
+		return errors.New("ring_hash_lb_config: Leno does not balance by hash yet")
+	case w.CommonLbConfig != nil:
 		return errors.New("common_lb_config: Leno does not support it yet")
 	}
 	return nil
@@ -73,10 +75,13 @@ func (c *Cluster) balancing(w *wire.Cluster) error {
 			if p.TypedExtensionConfig == nil || p.TypedExtensionConfig.TypedConfig == nil {
 				continue
 			}
-			switch p.TypedExtensionConfig.TypedConfig.Message.(type) {
+			switch m := p.TypedExtensionConfig.TypedConfig.Message.(type) {
 			case *wire.PeakEwma:
 				c.Balance = balance.PeakEWMA
 			case *wire.LeastRequest:
+				if m.ChoiceCount != nil && *m.ChoiceCount != 2 {
+					return errors.New("load_balancing_policy.policies: least_request.choice_count: Leno compares two endpoints")
+				}
 				c.Balance = balance.LeastRequest
 			case *wire.RoundRobin:
 				c.Balance = balance.RoundRobin
@@ -118,7 +123,7 @@ func (c *Cluster) protocol(w *wire.Cluster) error {
 			return fmt.Errorf("typed_extension_protocol_options[%q]: only %s is supported", key, httpOptions)
 		}
 		if o := m.CommonHttpProtocolOptions; o != nil && o.IdleTimeout != nil {
-			c.Limits.IdleTimeout = *o.IdleTimeout
+			c.Limits.IdleTimeout = bound(*o.IdleTimeout)
 		}
 		e := m.ExplicitHttpConfig
 		if e == nil {
@@ -167,6 +172,12 @@ func (b *builder) discovery(c *Cluster, w *wire.Cluster) error {
 		if w.LoadAssignment != nil {
 			return errors.New("load_assignment: an EDS cluster has none")
 		}
+		if w.EdsClusterConfig == nil {
+			return errors.New("eds_cluster_config: is missing")
+		}
+		if err := onlyADS(w.EdsClusterConfig.EdsConfig); err != nil {
+			return fmt.Errorf("eds_cluster_config.eds_config: %w", err)
+		}
 		c.EDS = c.Name
 		if e := w.EdsClusterConfig; e != nil && e.ServiceName != "" {
 			c.EDS = e.ServiceName
@@ -188,11 +199,19 @@ func (c *Cluster) names(w *wire.Cluster) error {
 	}
 	for i, l := range w.LoadAssignment.Endpoints {
 		for k, e := range l.LbEndpoints {
-			if e.Endpoint == nil || e.Endpoint.Address == nil || e.Endpoint.Address.SocketAddress == nil || e.Endpoint.Address.SocketAddress.PortValue == nil {
-				return fmt.Errorf("load_assignment.endpoints[%d].lb_endpoints[%d].endpoint.address.socket_address: is missing or has no port", i, k)
+			at := fmt.Sprintf("load_assignment.endpoints[%d].lb_endpoints[%d].endpoint.address.socket_address", i, k)
+			if e.Endpoint == nil || e.Endpoint.Address == nil || e.Endpoint.Address.SocketAddress == nil {
+				return errors.New(at + ": is missing")
 			}
 			a := e.Endpoint.Address.SocketAddress
-			n := DNSName{Host: a.Address, Port: uint16(*a.PortValue), Priority: l.Priority}
+			if a.Address == "" {
+				return errors.New(at + ".address: is missing")
+			}
+			port, err := portOf(a.PortValue)
+			if err != nil {
+				return fmt.Errorf("%s.port_value: %w", at, err)
+			}
+			n := DNSName{Host: a.Address, Port: port, Priority: l.Priority}
 			if e.LoadBalancingWeight != nil {
 				n.Weight = *e.LoadBalancingWeight
 			}
@@ -212,21 +231,34 @@ func (b *builder) assign(c *Cluster, w *wire.ClusterLoadAssignment) error {
 	if m != nil && m.source == w && w != nil {
 		return nil
 	}
-	var specs []balance.Spec
-	if w != nil {
-		for i, l := range w.Endpoints {
-			for k, e := range l.LbEndpoints {
-				s, err := endpointSpec(l, e)
-				if err != nil {
-					return fmt.Errorf("endpoints[%d].lb_endpoints[%d].%w", i, k, err)
-				}
-				specs = append(specs, s)
-			}
-		}
-	} else if m != nil && len(m.Set.Endpoints()) == 0 {
+	if w == nil && m != nil && len(m.Set.Endpoints()) == 0 {
 		return nil
 	}
+	specs, err := endpointSpecs(w)
+	if err != nil {
+		return err
+	}
 	return b.env.swap(c, specs, w)
+}
+
+func endpointSpecs(w *wire.ClusterLoadAssignment) ([]balance.Spec, error) {
+	if w == nil {
+		return nil, nil
+	}
+	if w.Policy != nil && w.Policy.OverprovisioningFactor != nil && *w.Policy.OverprovisioningFactor != 140 {
+		return nil, errors.New("policy.overprovisioning_factor: Leno's is 140")
+	}
+	var specs []balance.Spec
+	for i, l := range w.Endpoints {
+		for k, e := range l.LbEndpoints {
+			s, err := endpointSpec(l, e)
+			if err != nil {
+				return nil, fmt.Errorf("endpoints[%d].lb_endpoints[%d].%w", i, k, err)
+			}
+			specs = append(specs, s)
+		}
+	}
+	return specs, nil
 }
 
 func endpointSpec(l *wire.LocalityLbEndpoints, e *wire.LbEndpoint) (balance.Spec, error) {
@@ -236,14 +268,23 @@ func endpointSpec(l *wire.LocalityLbEndpoints, e *wire.LbEndpoint) (balance.Spec
 	}
 	switch a := e.Endpoint.Address; {
 	case a.Pipe != nil:
-		s.Address = a.Pipe.Path
-	case a.SocketAddress != nil && a.SocketAddress.PortValue != nil:
+		if s.Address = a.Pipe.Path; s.Address == "" {
+			return s, errors.New("endpoint.address.pipe.path: is missing")
+		}
+	case a.SocketAddress != nil:
 		if net.ParseIP(a.SocketAddress.Address) == nil {
 			return s, fmt.Errorf("endpoint.address.socket_address.address: %q is no IP address; names need a STRICT_DNS cluster", a.SocketAddress.Address)
 		}
-		s.Address = net.JoinHostPort(a.SocketAddress.Address, strconv.Itoa(int(*a.SocketAddress.PortValue)))
+		port, err := portOf(a.SocketAddress.PortValue)
+		if err == nil && port == 0 {
+			err = errors.New("0 is no port")
+		}
+		if err != nil {
+			return s, fmt.Errorf("endpoint.address.socket_address.port_value: %w", err)
+		}
+		s.Address = net.JoinHostPort(a.SocketAddress.Address, strconv.Itoa(int(port)))
 	default:
-		return s, errors.New("endpoint.address: neither a socket address with a port nor a pipe")
+		return s, errors.New("endpoint.address: neither a socket address nor a pipe")
 	}
 	s.Hostname = e.Endpoint.Hostname
 	if l.Locality != nil {

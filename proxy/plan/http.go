@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/leno-mesh/leno/xds/wire"
 )
@@ -65,6 +67,9 @@ func (b *builder) http(m *wire.HttpConnectionManager) (*HTTP, error) {
 		if m.Rds.RouteConfigName == "" {
 			return nil, fmt.Errorf("rds.route_config_name: is missing")
 		}
+		if err := onlyADS(m.Rds.ConfigSource); err != nil {
+			return nil, fmt.Errorf("rds.config_source: %w", err)
+		}
 		h.Routes = m.Rds.RouteConfigName
 	case m.RouteConfig != nil:
 		c, err := b.routeConfig(m.RouteConfig.Name, m.RouteConfig)
@@ -112,10 +117,10 @@ func (h *HTTP) refuse(m *wire.HttpConnectionManager) error {
 func (h *HTTP) limits(m *wire.HttpConnectionManager) error {
 	l := &h.Limits
 	if m.StreamIdleTimeout != nil {
-		l.StreamIdleTimeout = *m.StreamIdleTimeout
+		l.StreamIdleTimeout = bound(*m.StreamIdleTimeout)
 	}
-	if m.RequestHeadersTimeout != nil {
-		l.HeadTimeout = *m.RequestHeadersTimeout
+	if d := m.RequestHeadersTimeout; d != nil && *d > 0 {
+		l.HeadTimeout = *d // 0 leaves Leno's own: heads are never awaited for ever
 	}
 	if m.MaxRequestHeadersKb != nil {
 		if *m.MaxRequestHeadersKb > 62 {
@@ -135,13 +140,16 @@ func (h *HTTP) limits(m *wire.HttpConnectionManager) error {
 			return fmt.Errorf("common_http_protocol_options.headers_with_underscores_action: Leno drops such headers (DROP_HEADER)")
 		}
 		if c.IdleTimeout != nil {
-			l.IdleTimeout = *c.IdleTimeout
+			l.IdleTimeout = bound(*c.IdleTimeout)
 		}
 		if c.MaxHeadersCount != nil {
 			l.Fields = int(*c.MaxHeadersCount)
 		}
 	}
 	if o := m.HttpProtocolOptions; o != nil {
+		if o.AllowAbsoluteUrl != nil && !*o.AllowAbsoluteUrl {
+			return fmt.Errorf("http_protocol_options.allow_absolute_url: Leno accepts them always, as HTTP demands")
+		}
 		h.AcceptHTTP10 = o.AcceptHttp_10
 		if o.DefaultHostForHttp_10 != "" {
 			return fmt.Errorf("http_protocol_options.default_host_for_http_10: Leno demands a host")
@@ -149,6 +157,24 @@ func (h *HTTP) limits(m *wire.HttpConnectionManager) error {
 	}
 	if o := m.Http2ProtocolOptions; o != nil {
 		http2Limits(o, &l.Streams, &l.StreamWindow, &l.ConnWindow)
+	}
+	return nil
+}
+
+// unbounded stands for the 0 by which Envoy turns a timeout off.
+const unbounded = 100 * 365 * 24 * time.Hour
+
+func bound(d time.Duration) time.Duration {
+	if d <= 0 {
+		return unbounded
+	}
+	return d
+}
+
+// onlyADS refuses sources that Leno does not read from.
+func onlyADS(c *wire.ConfigSource) error {
+	if c == nil || c.Ads == nil {
+		return errors.New("must be ads: Leno follows one ADS stream")
 	}
 	return nil
 }
@@ -178,7 +204,7 @@ func (b *builder) httpFilters(h *HTTP, filters []*wire.HttpFilter) error {
 		case *wire.Router:
 			routed = true
 		case *wire.HttpRBAC:
-			chain, err := rbac(m.Rules, m.ShadowRules, f.Name)
+			chain, err := b.rbac(m.Rules, m.ShadowRules, f.Name)
 			if err != nil {
 				return fmt.Errorf("http_filters[%d].%w", i, err)
 			}

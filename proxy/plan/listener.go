@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,17 +15,8 @@ import (
 
 func (b *builder) listener(name string, w *wire.Listener) (*Listener, error) {
 	l := &Listener{Name: name, source: w}
-	if w.Address != nil && w.Address.SocketAddress != nil {
-		a := w.Address.SocketAddress
-		if a.Protocol != wire.SocketAddress_TCP {
-			return nil, fmt.Errorf("address.socket_address.protocol: only TCP is supported")
-		}
-		if a.PortValue == nil {
-			return nil, fmt.Errorf("address.socket_address.port_value: is missing")
-		}
-		l.Address = net.JoinHostPort(a.Address, strconv.Itoa(int(*a.PortValue)))
-	} else if w.Address != nil && w.Address.Pipe != nil {
-		l.Address = "unix:" + w.Address.Pipe.Path
+	if err := l.bind(w); err != nil {
+		return nil, err
 	}
 	if w.ApiListener != nil && w.ApiListener.ApiListener != nil {
 		m, ok := w.ApiListener.ApiListener.Message.(*wire.HttpConnectionManager)
@@ -69,8 +61,45 @@ func (b *builder) listener(name string, w *wire.Listener) (*Listener, error) {
 	return l, nil
 }
 
+// bind takes the address, unless the listener is not to be bound.
+func (l *Listener) bind(w *wire.Listener) error {
+	if w.Address == nil || w.BindToPort != nil && !*w.BindToPort {
+		return nil
+	}
+	switch a := w.Address; {
+	case a.SocketAddress != nil:
+		if a.SocketAddress.Protocol != wire.SocketAddress_TCP {
+			return fmt.Errorf("address.socket_address.protocol: only TCP is supported")
+		}
+		p, err := portOf(a.SocketAddress.PortValue)
+		if err != nil {
+			return fmt.Errorf("address.socket_address.port_value: %w", err)
+		}
+		l.Address = net.JoinHostPort(a.SocketAddress.Address, strconv.Itoa(int(p)))
+	case a.Pipe != nil:
+		if a.Pipe.Mode != 0 {
+			return fmt.Errorf("address.pipe.mode: Leno leaves the mode of a socket to the umask")
+		}
+		l.Address = "unix:" + a.Pipe.Path
+	}
+	return nil
+}
+
+func portOf(value *uint32) (uint16, error) {
+	if value == nil {
+		return 0, errors.New("is missing")
+	}
+	if *value > 65535 {
+		return 0, fmt.Errorf("%d is no port", *value)
+	}
+	return uint16(*value), nil
+}
+
 func (b *builder) chain(w *wire.FilterChain) (*Chain, error) {
 	c := &Chain{Name: w.Name}
+	if w.TransportSocketConnectTimeout != nil {
+		return nil, fmt.Errorf("transport_socket_connect_timeout: Leno bounds every handshake by 10 s")
+	}
 	if m := w.FilterChainMatch; m != nil {
 		if err := c.match(m); err != nil {
 			return nil, fmt.Errorf("filter_chain_match.%w", err)
@@ -102,7 +131,7 @@ func (b *builder) chain(w *wire.FilterChain) (*Chain, error) {
 			c.TCP, err = tcp(m)
 		case *wire.NetworkRBAC:
 			var chain authz.Chain
-			chain, err = rbac(m.Rules, m.ShadowRules, f.Name)
+			chain, err = b.rbac(m.Rules, m.ShadowRules, f.Name)
 			c.Policy = append(c.Policy, chain...)
 		default:
 			err = fmt.Errorf("Leno does not support the network filter %s", f.Name)
@@ -131,13 +160,17 @@ func (c *Chain) match(m *wire.FilterChainMatch) (err error) {
 		return fmt.Errorf("transport_protocol: %q is unknown; it is tls or raw_buffer", c.Transport)
 	}
 	if m.DestinationPort != nil {
-		c.Port = uint16(*m.DestinationPort)
+		if c.Port, err = portOf(m.DestinationPort); err != nil {
+			return fmt.Errorf("destination_port: %w", err)
+		}
 	}
 	if c.Destination, err = cidrs(m.PrefixRanges); err != nil {
 		return fmt.Errorf("prefix_ranges: %w", err)
 	}
-	sources := append(append([]*wire.CidrRange(nil), m.SourcePrefixRanges...), m.DirectSourcePrefixRanges...)
-	if c.Sources, err = cidrs(sources); err != nil {
+	if len(m.SourcePrefixRanges) > 0 && len(m.DirectSourcePrefixRanges) > 0 {
+		return fmt.Errorf("direct_source_prefix_ranges: source_prefix_ranges are set too, and to Leno both are the socket's address")
+	}
+	if c.Sources, err = cidrs(append(m.SourcePrefixRanges, m.DirectSourcePrefixRanges...)); err != nil {
 		return fmt.Errorf("source_prefix_ranges: %w", err)
 	}
 	return nil

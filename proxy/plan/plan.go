@@ -160,8 +160,12 @@ type Route struct {
 	Upgrades []string
 
 	PrefixRewrite string
+	// PathRewrite rewrites the path without its query; nil leaves it.
+	PathRewrite   *Substitution
 	matchedPrefix string
 	HostRewrite   string
+	// NotFound is the status of the answer where the cluster does not exist.
+	NotFound int
 	// Edit are the header edits, outermost last.
 	Edit   Edits
 	Policy authz.Chain
@@ -184,6 +188,8 @@ type Retry struct {
 	// Reset repeats idempotent requests whose connection broke before an
 	// answer began.
 	Reset bool
+	// Codes are statuses after which an idempotent request is repeated.
+	Codes []int
 }
 
 // Direct is an answer without a backend.
@@ -196,6 +202,7 @@ type Direct struct {
 type Redirect struct {
 	Status                     int
 	Scheme, Host, Path, Prefix string
+	Rewrite                    *Substitution // nil for none
 	Port                       int
 	HTTPS, DropQuery           bool
 }

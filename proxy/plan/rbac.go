@@ -11,17 +11,17 @@ import (
 
 // rbac compiles a filter's rules and shadow rules. A filter without rules
 // decides nothing.
-func rbac(rules, shadow *wire.RBAC, name string) (authz.Chain, error) {
+func (b *builder) rbac(rules, shadow *wire.RBAC, name string) (authz.Chain, error) {
 	var chain authz.Chain
 	if rules != nil {
-		p, err := rbacPolicy(rules, name, false)
+		p, err := b.rbacPolicy(rules, name, false)
 		if err != nil {
 			return nil, fmt.Errorf("rules.%w", err)
 		}
 		chain = append(chain, p)
 	}
 	if shadow != nil {
-		p, err := rbacPolicy(shadow, name, true)
+		p, err := b.rbacPolicy(shadow, name, true)
 		if err != nil {
 			return nil, fmt.Errorf("shadow_rules.%w", err)
 		}
@@ -30,8 +30,8 @@ func rbac(rules, shadow *wire.RBAC, name string) (authz.Chain, error) {
 	return chain, nil
 }
 
-func rbacPolicy(w *wire.RBAC, name string, shadow bool) (*authz.Policy, error) {
-	c := authz.Config{Name: name, Shadow: shadow, Counts: new(authz.Counts)}
+func (b *builder) rbacPolicy(w *wire.RBAC, name string, shadow bool) (*authz.Policy, error) {
+	c := authz.Config{Name: name, Shadow: shadow, Counts: b.env.Decisions.of(name, shadow)}
 	switch w.Action {
 	case wire.RBAC_ALLOW:
 		c.Action = authz.Allow
@@ -93,7 +93,11 @@ func authzPermission(w *wire.Permission) (p authz.Permission, err error) {
 	case w.DestinationIp != nil:
 		p.DestinationIP, err = cidr(w.DestinationIp)
 	case w.DestinationPort != nil:
-		p.Ports = &authz.Ports{From: uint16(*w.DestinationPort), To: uint16(*w.DestinationPort)}
+		port, perr := portOf(w.DestinationPort)
+		if perr != nil {
+			return p, fmt.Errorf("destination_port: %w", perr)
+		}
+		p.Ports = &authz.Ports{From: port, To: port}
 	case w.DestinationPortRange != nil:
 		r := w.DestinationPortRange
 		if r.Start < 0 || r.End > 65536 || r.End <= r.Start {

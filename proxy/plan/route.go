@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/leno-mesh/leno/proxy/http"
 	"github.com/leno-mesh/leno/proxy/match"
 	"github.com/leno-mesh/leno/proxy/route"
 	"github.com/leno-mesh/leno/xds/wire"
@@ -66,6 +67,9 @@ func (b *builder) virtualHost(v *wire.VirtualHost, outer Edits) (route.Host[*Rou
 			return h, fmt.Errorf("routes[%d].%w", i, err)
 		}
 		r.matchedPrefix = m.Prefix + m.PathSeparatedPrefix + m.Path
+		if r.matchedPrefix == "" && (r.PrefixRewrite != "" || r.Redirect != nil && r.Redirect.Prefix != "") {
+			return h, fmt.Errorf("routes[%d].match: has no prefix or path that prefix_rewrite could replace", i)
+		}
 		h.Routes = append(h.Routes, route.Route[*Route]{Name: w.Name, Match: m, Value: r})
 	}
 	return h, nil
@@ -194,6 +198,9 @@ func (b *builder) route(w *wire.Route, outer Edits) (*Route, error) {
 		if d.Status < 200 || d.Status > 599 {
 			return nil, fmt.Errorf("direct_response.status: %d is none of 200 to 599", d.Status)
 		}
+		if d.Body != nil && (d.Status == 204 || d.Status == 304) {
+			return nil, fmt.Errorf("direct_response.body: an answer with status %d has none", d.Status)
+		}
 		r.Direct = &Direct{Status: int(d.Status)}
 		if d.Body != nil {
 			if r.Direct.Body, err = b.data(d.Body); err != nil {
@@ -235,8 +242,8 @@ func (r *Route) action(w *wire.RouteAction) error {
 	switch {
 	case w.AutoHostRewrite != nil && *w.AutoHostRewrite:
 		return fmt.Errorf("auto_host_rewrite: Leno does not rewrite the host to the endpoint's name yet")
-	case w.RegexRewrite != nil:
-		return fmt.Errorf("regex_rewrite: Leno does not rewrite paths by expression yet")
+	case w.RegexRewrite != nil && w.PrefixRewrite != "":
+		return fmt.Errorf("regex_rewrite: prefix_rewrite is set too")
 	case len(w.HashPolicy) > 0:
 		return fmt.Errorf("hash_policy: Leno does not balance by hash yet")
 	case len(w.RequestMirrorPolicies) > 0:
@@ -246,9 +253,24 @@ func (r *Route) action(w *wire.RouteAction) error {
 	case w.IdleTimeout != nil:
 		return fmt.Errorf("idle_timeout: Leno takes the connection manager's stream_idle_timeout for all routes")
 	}
-	r.PrefixRewrite = w.PrefixRewrite
-	if w.HostRewriteLiteral != nil {
-		r.HostRewrite = *w.HostRewriteLiteral
+	if r.PathRewrite, err = substitution(w.RegexRewrite); err != nil {
+		return fmt.Errorf("regex_rewrite.%w", err)
+	}
+	if r.PrefixRewrite = w.PrefixRewrite; r.PrefixRewrite != "" && !http.ValidPath([]byte(r.PrefixRewrite)) {
+		return fmt.Errorf("prefix_rewrite: %q is no path", r.PrefixRewrite)
+	}
+	if h := w.HostRewriteLiteral; h != nil && *h != "" {
+		if r.HostRewrite = strings.ToLower(*h); !http.ValidAuthority([]byte(r.HostRewrite)) {
+			return fmt.Errorf("host_rewrite_literal: %q is no host", *h)
+		}
+	}
+	switch w.ClusterNotFoundResponseCode {
+	case wire.RouteAction_NOT_FOUND:
+		r.NotFound = 404
+	case wire.RouteAction_INTERNAL_SERVER_ERROR:
+		r.NotFound = 500
+	default:
+		r.NotFound = 503
 	}
 	r.Timeout = envoyRouteTimeout
 	if w.Timeout != nil {
@@ -285,8 +307,6 @@ func (r *Route) retry(w *wire.RetryPolicy) error {
 	switch {
 	case w.PerTryTimeout != nil && *w.PerTryTimeout != 0:
 		return fmt.Errorf("retry_policy.per_try_timeout: Leno bounds the whole exchange only; use timeout")
-	case len(w.RetriableStatusCodes) > 0:
-		return fmt.Errorf("retry_policy.retriable_status_codes: Leno does not retry after an answer yet")
 	case w.RetryBackOff != nil:
 		return fmt.Errorf("retry_policy.retry_back_off: Leno asks another endpoint at once")
 	}
@@ -295,8 +315,15 @@ func (r *Route) retry(w *wire.RetryPolicy) error {
 		case "", "connect-failure", "refused-stream":
 		case "reset", "reset-before-request":
 			r.Retry.Reset = true
+		case "gateway-error":
+			r.Retry.Reset = true
+			r.Retry.Codes = append(r.Retry.Codes, 502, 503, 504)
+		case "retriable-status-codes":
+			for _, c := range w.RetriableStatusCodes {
+				r.Retry.Codes = append(r.Retry.Codes, int(c))
+			}
 		default:
-			return fmt.Errorf("retry_policy.retry_on: Leno does not retry on %s; it retries on connect-failure, refused-stream, reset and reset-before-request", word)
+			return fmt.Errorf("retry_policy.retry_on: Leno does not retry on %s; it retries on connect-failure, refused-stream, reset, reset-before-request, gateway-error and retriable-status-codes", word)
 		}
 	}
 	return nil
@@ -311,19 +338,35 @@ func redirect(w *wire.RedirectAction) (*Redirect, error) {
 		wire.RedirectAction_MOVED_PERMANENTLY: 301, wire.RedirectAction_FOUND: 302, wire.RedirectAction_SEE_OTHER: 303,
 		wire.RedirectAction_TEMPORARY_REDIRECT: 307, wire.RedirectAction_PERMANENT_REDIRECT: 308,
 	}[w.ResponseCode]
+	var err error
+	if d.Rewrite, err = substitution(w.RegexRewrite); err != nil {
+		return nil, fmt.Errorf("regex_rewrite.%w", err)
+	}
+	if w.PathRedirect != nil {
+		if d.Path = *w.PathRedirect; !http.ValidPath([]byte(d.Path)) {
+			return nil, fmt.Errorf("path_redirect: %q is no path", d.Path)
+		}
+	}
+	if w.PrefixRewrite != nil {
+		if d.Prefix = *w.PrefixRewrite; d.Prefix != "" && !http.ValidPath([]byte(d.Prefix)) {
+			return nil, fmt.Errorf("prefix_rewrite: %q is no path", d.Prefix)
+		}
+	}
 	switch {
-	case w.RegexRewrite != nil:
-		return nil, fmt.Errorf("regex_rewrite: Leno does not rewrite paths by expression yet")
-	case w.PathRedirect != nil:
-		d.Path = *w.PathRedirect
-	case w.PrefixRewrite != nil:
-		d.Prefix = *w.PrefixRewrite
+	case d.Host != "" && !http.ValidAuthority([]byte(strings.ToLower(d.Host))):
+		return nil, fmt.Errorf("host_redirect: %q is no host", d.Host)
+	case d.Port > 65535:
+		return nil, fmt.Errorf("port_redirect: %d is no port", d.Port)
+	case d.Status == 0:
+		return nil, fmt.Errorf("response_code: is unknown")
 	}
 	if w.HttpsRedirect != nil {
 		d.HTTPS = *w.HttpsRedirect
 	}
 	if w.SchemeRedirect != nil {
-		d.Scheme = *w.SchemeRedirect
+		if d.Scheme = *w.SchemeRedirect; d.Scheme != "http" && d.Scheme != "https" {
+			return nil, fmt.Errorf("scheme_redirect: %q is neither http nor https", d.Scheme)
+		}
 	}
 	return d, nil
 }
@@ -348,6 +391,13 @@ func (e Edits) then(outer Edits) Edits {
 	}
 }
 
+// managed reports that the codecs write the field themselves: an edit could
+// change where a message ends.
+func managed(name string) bool {
+	id := http.Lookup([]byte(strings.ToLower(name)))
+	return http.HopByHop(id) || id == http.ContentLength || id == http.Trailer
+}
+
 func editList(add []*wire.HeaderValueOption, remove []string) ([]Edit, error) {
 	var list []Edit
 	for _, o := range add {
@@ -365,6 +415,15 @@ func editList(add []*wire.HeaderValueOption, remove []string) ([]Edit, error) {
 			return nil, fmt.Errorf("the value of %s: Leno does not support format strings; write %%%% for a per cent sign", o.Header.Key)
 		}
 		value = strings.ReplaceAll(value, "%%", "%")
+		if !http.ValidToken([]byte(o.Header.Key)) {
+			return nil, fmt.Errorf("%q is no header name", o.Header.Key)
+		}
+		if !http.ValidValue([]byte(value)) {
+			return nil, fmt.Errorf("the value of %s has control characters, or white space at its ends", o.Header.Key)
+		}
+		if managed(o.Header.Key) {
+			return nil, fmt.Errorf("%s speaks of one connection and is the proxy's to write", o.Header.Key)
+		}
 		if value == "" && !o.KeepEmptyValue {
 			continue
 		}
@@ -380,6 +439,9 @@ func editList(add []*wire.HeaderValueOption, remove []string) ([]Edit, error) {
 	for _, name := range remove {
 		if strings.HasPrefix(name, ":") || strings.EqualFold(name, "host") {
 			return nil, fmt.Errorf("%s cannot be removed", name)
+		}
+		if !http.ValidToken([]byte(name)) {
+			return nil, fmt.Errorf("%q is no header name", name)
 		}
 		list = append(list, Edit{Name: strings.ToLower(name), Action: EditRemove})
 	}

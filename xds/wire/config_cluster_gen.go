@@ -10,7 +10,6 @@ type Cluster struct {
 	Type                          *Cluster_DiscoveryType // oneof cluster_discovery_type
 	EdsClusterConfig              *Cluster_EdsClusterConfig
 	ConnectTimeout                *time.Duration
-	PerConnectionBufferLimitBytes *uint32
 	LbPolicy                      Cluster_LbPolicy
 	HealthChecks                  []*HealthCheck
 	CircuitBreakers               *CircuitBreakers
@@ -19,9 +18,7 @@ type Cluster struct {
 	OutlierDetection              *OutlierDetection
 	RingHashLbConfig              *Cluster_RingHashLbConfig // oneof lb_config
 	TransportSocket               *TransportSocket
-	Metadata                      *Metadata
 	CommonLbConfig                *Cluster_CommonLbConfig
-	AltStatName                   string
 	UpstreamConnectionOptions     *UpstreamConnectionOptions
 	LoadAssignment                *ClusterLoadAssignment
 	TypedExtensionProtocolOptions map[string]*Any
@@ -37,7 +34,6 @@ var schemaCluster = schema{
 		{number: 2, name: "type", kind: kindEnum, oneof: 1, enum: &enumCluster_DiscoveryType},
 		{number: 3, name: "eds_cluster_config", kind: kindMessage},
 		{number: 4, name: "connect_timeout", kind: kindDuration},
-		{number: 5, name: "per_connection_buffer_limit_bytes", kind: kindUint32, wrapped: true},
 		{number: 6, name: "lb_policy", kind: kindEnum, enum: &enumCluster_LbPolicy},
 		{number: 8, name: "health_checks", kind: kindMessage, many: true},
 		{number: 10, name: "circuit_breakers", kind: kindMessage},
@@ -46,9 +42,7 @@ var schemaCluster = schema{
 		{number: 19, name: "outlier_detection", kind: kindMessage},
 		{number: 23, name: "ring_hash_lb_config", kind: kindMessage, oneof: 2},
 		{number: 24, name: "transport_socket", kind: kindMessage},
-		{number: 25, name: "metadata", kind: kindMessage},
 		{number: 27, name: "common_lb_config", kind: kindMessage},
-		{number: 28, name: "alt_stat_name", kind: kindString},
 		{number: 30, name: "upstream_connection_options", kind: kindMessage},
 		{number: 33, name: "load_assignment", kind: kindMessage},
 		{number: 36, name: "typed_extension_protocol_options", kind: kindMessageMap},
@@ -56,7 +50,7 @@ var schemaCluster = schema{
 		{number: 39, name: "respect_dns_ttl", kind: kindBool},
 		{number: 41, name: "load_balancing_policy", kind: kindMessage},
 	},
-	harmless: "61 stats_matcher 9 max_requests_per_connection 58 dns_jitter 44 dns_failure_refresh_rate 17 dns_lookup_family 45 use_tcp_for_dns_lookups 54 wait_for_warm_on_init 20 cleanup_interval 52 maglev_lb_config 42 lrs_server 57 lrs_report_endpoint_metrics 47 track_timeout_budgets 49 track_cluster_stats 50 preconnect_policy",
+	harmless: "28 alt_stat_name 61 stats_matcher 5 per_connection_buffer_limit_bytes 9 max_requests_per_connection 58 dns_jitter 44 dns_failure_refresh_rate 17 dns_lookup_family 45 use_tcp_for_dns_lookups 54 wait_for_warm_on_init 20 cleanup_interval 52 maglev_lb_config 25 metadata 42 lrs_server 57 lrs_report_endpoint_metrics 47 track_timeout_budgets 49 track_cluster_stats 50 preconnect_policy",
 	refused:  "43 transport_socket_matches 59 transport_socket_matcher 38 cluster_type 60 per_connection_buffer_high_watermark_timeout 46 upstream_http_protocol_options 29 common_http_protocol_options 13 http_protocol_options 18 dns_resolvers 53 dns_resolution_config 55 typed_dns_resolver_config 21 upstream_bind_config 22 lb_subset_config 34 original_dst_lb_config 56 round_robin_lb_config 26 protocol_selection 31 close_connections_on_host_health_failure 32 ignore_health_on_host_removal 40 filters 48 upstream_config 51 connection_pool_per_downstream_connection 62 queuing_policies",
 }
 
@@ -71,16 +65,12 @@ func (m *Cluster) at(i int) any {
 	case 3:
 		return &m.ConnectTimeout
 	case 4:
-		return &m.PerConnectionBufferLimitBytes
-	case 5:
 		return (*int32)(&m.LbPolicy)
-	case 9:
+	case 8:
 		return &m.DnsRefreshRate
 	case 15:
-		return &m.AltStatName
-	case 18:
 		return mapOf[Any, *Any]{&m.TypedExtensionProtocolOptions}
-	case 20:
+	case 17:
 		return &m.RespectDnsTtl
 	}
 	return nil
@@ -90,29 +80,27 @@ func (m *Cluster) child(i, k int) Message {
 	switch i {
 	case 2:
 		return one(m.EdsClusterConfig, k)
-	case 6:
+	case 5:
 		return many(m.HealthChecks, k)
-	case 7:
+	case 6:
 		return one(m.CircuitBreakers, k)
-	case 8:
+	case 7:
 		return one(m.Http2ProtocolOptions, k)
-	case 10:
+	case 9:
 		return one(m.OutlierDetection, k)
-	case 11:
+	case 10:
 		return one(m.RingHashLbConfig, k)
-	case 12:
+	case 11:
 		return one(m.TransportSocket, k)
-	case 13:
-		return one(m.Metadata, k)
-	case 14:
+	case 12:
 		return one(m.CommonLbConfig, k)
-	case 16:
+	case 13:
 		return one(m.UpstreamConnectionOptions, k)
-	case 17:
+	case 14:
 		return one(m.LoadAssignment, k)
-	case 19:
+	case 16:
 		return one(m.LeastRequestLbConfig, k)
-	case 21:
+	case 18:
 		return one(m.LoadBalancingPolicy, k)
 	}
 	return nil
@@ -122,29 +110,27 @@ func (m *Cluster) grow(i int) (Message, int) {
 	switch i {
 	case 2:
 		return made(&m.EdsClusterConfig)
-	case 6:
+	case 5:
 		return added(&m.HealthChecks)
-	case 7:
+	case 6:
 		return made(&m.CircuitBreakers)
-	case 8:
+	case 7:
 		return made(&m.Http2ProtocolOptions)
-	case 10:
+	case 9:
 		return made(&m.OutlierDetection)
-	case 11:
+	case 10:
 		return made(&m.RingHashLbConfig)
-	case 12:
+	case 11:
 		return made(&m.TransportSocket)
-	case 13:
-		return made(&m.Metadata)
-	case 14:
+	case 12:
 		return made(&m.CommonLbConfig)
-	case 16:
+	case 13:
 		return made(&m.UpstreamConnectionOptions)
-	case 17:
+	case 14:
 		return made(&m.LoadAssignment)
-	case 19:
+	case 16:
 		return made(&m.LeastRequestLbConfig)
-	case 21:
+	case 18:
 		return made(&m.LoadBalancingPolicy)
 	}
 	return nil, -1
@@ -154,9 +140,9 @@ func (m *Cluster) drop(i int) {
 	switch i {
 	case 1:
 		m.Type = nil
-	case 11:
+	case 10:
 		m.RingHashLbConfig = nil
-	case 19:
+	case 16:
 		m.LeastRequestLbConfig = nil
 	}
 

@@ -846,7 +846,6 @@ type Http1ProtocolOptions struct {
 	AllowAbsoluteUrl      *bool
 	AcceptHttp_10         bool
 	DefaultHostForHttp_10 string
-	EnableTrailers        bool
 }
 
 var schemaHttp1ProtocolOptions = schema{
@@ -855,9 +854,8 @@ var schemaHttp1ProtocolOptions = schema{
 		{number: 1, name: "allow_absolute_url", kind: kindBool, wrapped: true},
 		{number: 2, name: "accept_http_10", kind: kindBool},
 		{number: 3, name: "default_host_for_http_10", kind: kindString},
-		{number: 5, name: "enable_trailers", kind: kindBool},
 	},
-	harmless: "4 header_key_format 9 use_balsa_parser",
+	harmless: "4 header_key_format 5 enable_trailers 9 use_balsa_parser",
 	refused:  "6 allow_chunked_length 7 override_stream_error_on_invalid_http_message 8 send_fully_qualified_url 10 allow_custom_methods 11 ignore_http_11_upgrade",
 }
 
@@ -871,8 +869,6 @@ func (m *Http1ProtocolOptions) at(i int) any {
 		return &m.AcceptHttp_10
 	case 2:
 		return &m.DefaultHostForHttp_10
-	case 3:
-		return &m.EnableTrailers
 	}
 	return nil
 }
@@ -888,7 +884,6 @@ type Http2ProtocolOptions struct {
 	MaxConcurrentStreams        *uint32
 	InitialStreamWindowSize     *uint32
 	InitialConnectionWindowSize *uint32
-	AllowConnect                bool
 }
 
 var schemaHttp2ProtocolOptions = schema{
@@ -897,9 +892,8 @@ var schemaHttp2ProtocolOptions = schema{
 		{number: 2, name: "max_concurrent_streams", kind: kindUint32, wrapped: true},
 		{number: 3, name: "initial_stream_window_size", kind: kindUint32, wrapped: true},
 		{number: 4, name: "initial_connection_window_size", kind: kindUint32, wrapped: true},
-		{number: 5, name: "allow_connect", kind: kindBool},
 	},
-	harmless: "1 hpack_table_size 15 connection_keepalive 16 use_oghttp2_codec 18 enable_huffman_encoding",
+	harmless: "1 hpack_table_size 5 allow_connect 15 connection_keepalive 16 use_oghttp2_codec 18 enable_huffman_encoding",
 	refused:  "6 allow_metadata 7 max_outbound_frames 8 max_outbound_control_frames 9 max_consecutive_inbound_frames_with_empty_payload 10 max_inbound_priority_frames_per_stream 11 max_inbound_window_update_frames_per_data_frame_sent 12 stream_error_on_invalid_http_messaging 14 override_stream_error_on_invalid_http_message 13 custom_settings_parameters 17 max_metadata_size 19 max_header_field_size_kb 20 disallow_obs_text 21 stream_reset_burst 22 stream_reset_rate",
 }
 
@@ -913,8 +907,6 @@ func (m *Http2ProtocolOptions) at(i int) any {
 		return &m.InitialStreamWindowSize
 	case 2:
 		return &m.InitialConnectionWindowSize
-	case 3:
-		return &m.AllowConnect
 	}
 	return nil
 }
@@ -1371,24 +1363,5 @@ var enumSocketAddress_Protocol = enum{
 
 func (v SocketAddress_Protocol) String() string {
 	name, _ := enumSocketAddress_Protocol.name(int32(v))
-	return name
-}
-
-// TrafficDirection is envoy.config.core.v3.TrafficDirection.
-type TrafficDirection int32
-
-const (
-	TrafficDirection_UNSPECIFIED TrafficDirection = 0
-	TrafficDirection_INBOUND     TrafficDirection = 1
-	TrafficDirection_OUTBOUND    TrafficDirection = 2
-)
-
-var enumTrafficDirection = enum{
-	numbers: []int32{0, 1, 2},
-	names:   []string{"UNSPECIFIED", "INBOUND", "OUTBOUND"},
-}
-
-func (v TrafficDirection) String() string {
-	name, _ := enumTrafficDirection.name(int32(v))
 	return name
 }

@@ -195,19 +195,17 @@ func (m *LbEndpoint) drop(i int) {
 
 // Endpoint is envoy.config.endpoint.v3.Endpoint.
 type Endpoint struct {
-	Address           *Address
-	HealthCheckConfig *Endpoint_HealthCheckConfig
-	Hostname          string
+	Address  *Address
+	Hostname string
 }
 
 var schemaEndpoint = schema{
 	name: "envoy.config.endpoint.v3.Endpoint",
 	fields: []field{
 		{number: 1, name: "address", kind: kindMessage},
-		{number: 2, name: "health_check_config", kind: kindMessage},
 		{number: 3, name: "hostname", kind: kindString},
 	},
-	harmless: "5 observability_name",
+	harmless: "2 health_check_config 5 observability_name",
 	refused:  "4 additional_addresses",
 }
 
@@ -215,7 +213,7 @@ func (m *Endpoint) schema() *schema { return &schemaEndpoint }
 
 func (m *Endpoint) at(i int) any {
 	switch i {
-	case 2:
+	case 1:
 		return &m.Hostname
 	}
 	return nil
@@ -225,8 +223,6 @@ func (m *Endpoint) child(i, k int) Message {
 	switch i {
 	case 0:
 		return one(m.Address, k)
-	case 1:
-		return one(m.HealthCheckConfig, k)
 	}
 	return nil
 }
@@ -235,60 +231,8 @@ func (m *Endpoint) grow(i int) (Message, int) {
 	switch i {
 	case 0:
 		return made(&m.Address)
-	case 1:
-		return made(&m.HealthCheckConfig)
 	}
 	return nil, -1
 }
 
 func (*Endpoint) drop(int) {}
-
-// Endpoint_HealthCheckConfig is envoy.config.endpoint.v3.Endpoint.HealthCheckConfig.
-type Endpoint_HealthCheckConfig struct {
-	PortValue                uint32
-	Hostname                 string
-	Address                  *Address
-	DisableActiveHealthCheck bool
-}
-
-var schemaEndpoint_HealthCheckConfig = schema{
-	name: "envoy.config.endpoint.v3.Endpoint.HealthCheckConfig",
-	fields: []field{
-		{number: 1, name: "port_value", kind: kindUint32},
-		{number: 2, name: "hostname", kind: kindString},
-		{number: 3, name: "address", kind: kindMessage},
-		{number: 4, name: "disable_active_health_check", kind: kindBool},
-	},
-}
-
-func (m *Endpoint_HealthCheckConfig) schema() *schema { return &schemaEndpoint_HealthCheckConfig }
-
-func (m *Endpoint_HealthCheckConfig) at(i int) any {
-	switch i {
-	case 0:
-		return &m.PortValue
-	case 1:
-		return &m.Hostname
-	case 3:
-		return &m.DisableActiveHealthCheck
-	}
-	return nil
-}
-
-func (m *Endpoint_HealthCheckConfig) child(i, k int) Message {
-	switch i {
-	case 2:
-		return one(m.Address, k)
-	}
-	return nil
-}
-
-func (m *Endpoint_HealthCheckConfig) grow(i int) (Message, int) {
-	switch i {
-	case 2:
-		return made(&m.Address)
-	}
-	return nil, -1
-}
-
-func (*Endpoint_HealthCheckConfig) drop(int) {}

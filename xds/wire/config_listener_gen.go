@@ -6,18 +6,13 @@ import "time"
 
 // Listener is envoy.config.listener.v3.Listener.
 type Listener struct {
-	Name                          string
-	Address                       *Address
-	FilterChains                  []*FilterChain
-	PerConnectionBufferLimitBytes *uint32
-	ListenerFilters               []*ListenerFilter
-	TrafficDirection              TrafficDirection
-	ApiListener                   *ApiListener
-	ReusePort                     bool
-	TcpBacklogSize                *uint32
-	DefaultFilterChain            *FilterChain
-	BindToPort                    *bool
-	EnableReusePort               *bool
+	Name               string
+	Address            *Address
+	FilterChains       []*FilterChain
+	ListenerFilters    []*ListenerFilter
+	ApiListener        *ApiListener
+	DefaultFilterChain *FilterChain
+	BindToPort         *bool
 }
 
 var schemaListener = schema{
@@ -26,17 +21,12 @@ var schemaListener = schema{
 		{number: 1, name: "name", kind: kindString},
 		{number: 2, name: "address", kind: kindMessage},
 		{number: 3, name: "filter_chains", kind: kindMessage, many: true},
-		{number: 5, name: "per_connection_buffer_limit_bytes", kind: kindUint32, wrapped: true},
 		{number: 9, name: "listener_filters", kind: kindMessage, many: true},
-		{number: 16, name: "traffic_direction", kind: kindEnum, enum: &enumTrafficDirection},
 		{number: 19, name: "api_listener", kind: kindMessage},
-		{number: 21, name: "reuse_port", kind: kindBool},
-		{number: 24, name: "tcp_backlog_size", kind: kindUint32, wrapped: true},
 		{number: 25, name: "default_filter_chain", kind: kindMessage},
 		{number: 26, name: "bind_to_port", kind: kindBool, wrapped: true},
-		{number: 29, name: "enable_reuse_port", kind: kindBool, wrapped: true},
 	},
-	harmless: "28 stat_prefix 39 stats_matcher 6 metadata 8 drain_type 13 socket_options 12 tcp_fast_open_queue_length 20 connection_balance_config 22 access_log 34 max_connections_to_accept_per_socket_event 31 ignore_global_conn_limit 37 tcp_keepalive",
+	harmless: "28 stat_prefix 39 stats_matcher 5 per_connection_buffer_limit_bytes 6 metadata 8 drain_type 13 socket_options 12 tcp_fast_open_queue_length 16 traffic_direction 20 connection_balance_config 21 reuse_port 29 enable_reuse_port 22 access_log 24 tcp_backlog_size 34 max_connections_to_accept_per_socket_event 31 ignore_global_conn_limit 37 tcp_keepalive",
 	refused:  "33 additional_addresses 36 fcds_config 32 filter_chain_matcher 4 use_original_dst 38 per_connection_buffer_high_watermark_timeout 7 deprecated_v1 15 listener_filters_timeout 17 continue_on_listener_filters_timeout 10 transparent 11 freebind 18 udp_listener_config 27 internal_listener 30 enable_mptcp 35 bypass_overload_manager",
 }
 
@@ -46,18 +36,8 @@ func (m *Listener) at(i int) any {
 	switch i {
 	case 0:
 		return &m.Name
-	case 3:
-		return &m.PerConnectionBufferLimitBytes
-	case 5:
-		return (*int32)(&m.TrafficDirection)
-	case 7:
-		return &m.ReusePort
-	case 8:
-		return &m.TcpBacklogSize
-	case 10:
+	case 6:
 		return &m.BindToPort
-	case 11:
-		return &m.EnableReusePort
 	}
 	return nil
 }
@@ -68,11 +48,11 @@ func (m *Listener) child(i, k int) Message {
 		return one(m.Address, k)
 	case 2:
 		return many(m.FilterChains, k)
-	case 4:
+	case 3:
 		return many(m.ListenerFilters, k)
-	case 6:
+	case 4:
 		return one(m.ApiListener, k)
-	case 9:
+	case 5:
 		return one(m.DefaultFilterChain, k)
 	}
 	return nil
@@ -84,11 +64,11 @@ func (m *Listener) grow(i int) (Message, int) {
 		return made(&m.Address)
 	case 2:
 		return added(&m.FilterChains)
-	case 4:
+	case 3:
 		return added(&m.ListenerFilters)
-	case 6:
+	case 4:
 		return made(&m.ApiListener)
-	case 9:
+	case 5:
 		return made(&m.DefaultFilterChain)
 	}
 	return nil, -1

@@ -140,7 +140,7 @@ func TestUnknownFieldsOfSmallMessagesAreReported(t *testing.T) {
 		want string
 	}{
 		{"duration", new(Cluster), bytesField(4, unknown), "connect_timeout.9"},
-		{"wrapper", new(Cluster), bytesField(5, unknown), "per_connection_buffer_limit_bytes.9"},
+		{"wrapper", new(Http2ProtocolOptions), bytesField(2, unknown), "max_concurrent_streams.9"},
 		{"map entry", new(RBAC), bytesField(2, unknown), "policies.9"},
 		{"struct", new(Node), bytesField(3, unknown), "metadata.9"},
 		{"struct entry", new(Node), bytesField(3, bytesField(1, unknown)), "metadata.9"},
@@ -245,7 +245,7 @@ func TestMessagesThatOccurTwiceAreMerged(t *testing.T) {
 	}
 	b := slices.Concat(
 		bytesField(4, seconds(3, 0)), bytesField(4, seconds(0, 5)),
-		bytesField(5, varintField(1, 7)), bytesField(5, nil),
+		bytesField(14, bytesField(2, varintField(1, 7))), bytesField(14, bytesField(2, nil)),
 		bytesField(3, bytesField(2, []byte("a"))), bytesField(3, bytesField(1, nil)),
 	)
 	var m Cluster
@@ -254,8 +254,8 @@ func TestMessagesThatOccurTwiceAreMerged(t *testing.T) {
 	if *m.ConnectTimeout != 3*time.Second+5 {
 		t.Errorf("connect_timeout %v", *m.ConnectTimeout)
 	}
-	if *m.PerConnectionBufferLimitBytes != 7 {
-		t.Errorf("per_connection_buffer_limit_bytes %d", *m.PerConnectionBufferLimitBytes)
+	if *m.Http2ProtocolOptions.MaxConcurrentStreams != 7 {
+		t.Errorf("max_concurrent_streams %d", *m.Http2ProtocolOptions.MaxConcurrentStreams)
 	}
 	if m.EdsClusterConfig.ServiceName != "a" || m.EdsClusterConfig.EdsConfig == nil {
 		t.Errorf("eds_cluster_config %+v", m.EdsClusterConfig)

@@ -13,7 +13,6 @@ type HttpConnectionManager struct {
 	HttpProtocolOptions          *Http1ProtocolOptions
 	Http2ProtocolOptions         *Http2ProtocolOptions
 	ServerName                   string
-	DrainTimeout                 *time.Duration
 	UseRemoteAddress             *bool
 	GenerateRequestId            *bool
 	ForwardClientCertDetails     HttpConnectionManager_ForwardClientCertDetails
@@ -45,7 +44,6 @@ var schemaHttpConnectionManager = schema{
 		{number: 8, name: "http_protocol_options", kind: kindMessage},
 		{number: 9, name: "http2_protocol_options", kind: kindMessage},
 		{number: 10, name: "server_name", kind: kindString},
-		{number: 12, name: "drain_timeout", kind: kindDuration},
 		{number: 14, name: "use_remote_address", kind: kindBool, wrapped: true},
 		{number: 15, name: "generate_request_id", kind: kindBool, wrapped: true},
 		{number: 16, name: "forward_client_cert_details", kind: kindEnum, enum: &enumHttpConnectionManager_ForwardClientCertDetails},
@@ -66,7 +64,7 @@ var schemaHttpConnectionManager = schema{
 		{number: 42, name: "strip_any_host_port", kind: kindBool, oneof: 2},
 		{number: 45, name: "path_with_escaped_slashes_action", kind: kindEnum, enum: &enumHttpConnectionManager_PathWithEscapedSlashesAction},
 	},
-	harmless: "2 stat_prefix 6 add_user_agent 7 tracing 62 drain_timeout_jitter 26 delayed_close_timeout 13 access_log 54 access_log_flush_interval 55 flush_access_log_on_new_request 56 access_log_options 63 record_route_resolution_stats",
+	harmless: "2 stat_prefix 6 add_user_agent 7 tracing 12 drain_timeout 62 drain_timeout_jitter 26 delayed_close_timeout 13 access_log 54 access_log_flush_interval 55 flush_access_log_on_new_request 56 access_log_options 63 record_route_resolution_stats",
 	refused:  "31 scoped_routes 58 http1_safe_max_connection_duration 44 http3_protocol_options 48 scheme_header_transformation 59 stream_flush_timeout 46 original_ip_detection_extensions 52 early_header_mutation_extensions 25 internal_address_config 37 always_set_request_id_in_response 60 forward_client_cert_matcher 18 proxy_100_continue 20 represent_ipv4_remote_address_as_ipv4_mapped_ipv6 36 request_id_extension 38 local_reply_config 39 strip_matching_host_port 40 stream_error_on_invalid_http_message 43 path_normalization_options 47 strip_trailing_host_dot 49 proxy_status_config 50 typed_header_validation_config 51 append_x_forwarded_port 57 append_local_overload 53 add_proxy_protocol_connection_state 61 forward_proto_config",
 }
 
@@ -79,38 +77,36 @@ func (m *HttpConnectionManager) at(i int) any {
 	case 6:
 		return &m.ServerName
 	case 7:
-		return &m.DrainTimeout
-	case 8:
 		return &m.UseRemoteAddress
-	case 9:
+	case 8:
 		return &m.GenerateRequestId
-	case 10:
+	case 9:
 		return (*int32)(&m.ForwardClientCertDetails)
-	case 12:
+	case 11:
 		return &m.XffNumTrustedHops
-	case 13:
+	case 12:
 		return &m.SkipXffAppend
-	case 14:
+	case 13:
 		return &m.Via
-	case 16:
+	case 15:
 		return &m.StreamIdleTimeout
-	case 17:
+	case 16:
 		return &m.RequestTimeout
-	case 18:
+	case 17:
 		return &m.MaxRequestHeadersKb
-	case 19:
+	case 18:
 		return &m.NormalizePath
-	case 20:
+	case 19:
 		return &m.PreserveExternalRequestId
-	case 21:
+	case 20:
 		return &m.MergeSlashes
-	case 22:
+	case 21:
 		return (*int32)(&m.ServerHeaderTransformation)
-	case 24:
+	case 23:
 		return &m.RequestHeadersTimeout
-	case 25:
+	case 24:
 		return &m.StripAnyHostPort
-	case 26:
+	case 25:
 		return (*int32)(&m.PathWithEscapedSlashesAction)
 	}
 	return nil
@@ -128,11 +124,11 @@ func (m *HttpConnectionManager) child(i, k int) Message {
 		return one(m.HttpProtocolOptions, k)
 	case 5:
 		return one(m.Http2ProtocolOptions, k)
-	case 11:
+	case 10:
 		return one(m.SetCurrentClientCertDetails, k)
-	case 15:
+	case 14:
 		return many(m.UpgradeConfigs, k)
-	case 23:
+	case 22:
 		return one(m.CommonHttpProtocolOptions, k)
 	}
 	return nil
@@ -150,11 +146,11 @@ func (m *HttpConnectionManager) grow(i int) (Message, int) {
 		return made(&m.HttpProtocolOptions)
 	case 5:
 		return made(&m.Http2ProtocolOptions)
-	case 11:
+	case 10:
 		return made(&m.SetCurrentClientCertDetails)
-	case 15:
+	case 14:
 		return added(&m.UpgradeConfigs)
-	case 23:
+	case 22:
 		return made(&m.CommonHttpProtocolOptions)
 	}
 	return nil, -1
@@ -166,7 +162,7 @@ func (m *HttpConnectionManager) drop(i int) {
 		m.Rds = nil
 	case 2:
 		m.RouteConfig = nil
-	case 25:
+	case 24:
 		m.StripAnyHostPort = nil
 	}
 
@@ -177,7 +173,6 @@ type HttpConnectionManager_SetCurrentClientCertDetails struct {
 	Subject *bool
 	Cert    bool
 	Dns     bool
-	Uri     bool
 	Chain   bool
 }
 
@@ -187,10 +182,10 @@ var schemaHttpConnectionManager_SetCurrentClientCertDetails = schema{
 		{number: 1, name: "subject", kind: kindBool, wrapped: true},
 		{number: 3, name: "cert", kind: kindBool},
 		{number: 4, name: "dns", kind: kindBool},
-		{number: 5, name: "uri", kind: kindBool},
 		{number: 6, name: "chain", kind: kindBool},
 	},
-	refused: "8 issuer 7 format",
+	harmless: "5 uri",
+	refused:  "8 issuer 7 format",
 }
 
 func (m *HttpConnectionManager_SetCurrentClientCertDetails) schema() *schema {
@@ -206,8 +201,6 @@ func (m *HttpConnectionManager_SetCurrentClientCertDetails) at(i int) any {
 	case 2:
 		return &m.Dns
 	case 3:
-		return &m.Uri
-	case 4:
 		return &m.Chain
 	}
 	return nil
