@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -132,8 +133,14 @@ func runStatic(ctx context.Context, args []string, version string, out, errOut i
 		for name, a := range addresses {
 			o.Log.Info("listening", "listener", name, "address", a.String())
 		}
+		returnMemory()
 	})
 }
+
+// returnMemory gives the kernel back what reading the configuration left behind.
+// An idle proxy allocates too little for the collector to come by itself: 1.8 MiB
+// would stay with 100 clusters.
+func returnMemory() { debug.FreeOSMemory() }
 
 // list collects a flag that may be repeated.
 type list []string
@@ -173,6 +180,7 @@ func runSidecar(ctx context.Context, args []string, version string, errOut io.Wr
 	if err == nil {
 		err = RunSidecar(ctx, s, func(b Bound) {
 			tell(map[string]string{"http_proxy": b.HTTPProxy, "mesh": b.Mesh, "admin": b.Admin, "workload": b.Workload})
+			returnMemory()
 		})
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
