@@ -22,12 +22,13 @@ type downstream struct {
 	xfcc     []byte // what this proxy verified of the client, rendered once
 	source   string // NAMESPACE/ACCOUNT of the client
 
-	bound   atomic.Pointer[bound]   // chain by the newest plan that was asked
-	session atomic.Pointer[session] // nil before the protocol is known, and for TCP
-	checked atomic.Bool             // policy has allowed it once
-	idle    atomic.Bool             // nothing of an exchange has begun; h1 and h2 know better
-	headBy  int64                   // lib/clock, end of the time to say something
-	series  atomic.Pointer[named]   // the series that the last exchange went into
+	bound    atomic.Pointer[bound]   // chain by the newest plan that was asked
+	session  atomic.Pointer[session] // nil before the protocol is known, and for TCP
+	checked  atomic.Bool             // policy has allowed it once
+	protocol atomic.Uint32           // what detection found
+	idle     atomic.Bool             // nothing of an exchange has begun; h1 and h2 know better
+	headBy   int64                   // lib/clock, end of the time to say something
+	series   atomic.Pointer[named]   // the series that the last exchange went into
 }
 
 // bound is a chain with the plan that it belongs to.
@@ -122,7 +123,7 @@ func (d *downstream) chain(p *plan.Plan) *plan.Chain {
 	}
 	var chain *plan.Chain
 	if l := p.Listeners[d.listener]; l != nil {
-		client := plan.Client{Transport: "raw_buffer", Info: &d.c.Info, Protocol: d.detected()}
+		client := plan.Client{Transport: "raw_buffer", Info: &d.c.Info, Protocol: protocolNames[d.protocol.Load()]}
 		if d.c.TLS {
 			client.Transport, client.ServerName = "tls", d.c.SNI
 			if d.c.ALPN != "" {

@@ -25,7 +25,12 @@ func (d *downstream) detect(chain *plan.Chain) *plan.Chain {
 	go func() { server <- o.far.first() }()
 	select {
 	case err := <-client:
-		if err == nil && d.detected() != "" {
+		p := protocolOther
+		if err == nil {
+			p = protocolOf(d.c.Buffered())
+		}
+		if p != protocolOther {
+			d.protocol.Store(p)
 			o.drop()
 			<-server
 			d.bound.Store(nil)
@@ -61,18 +66,27 @@ func (f *spoken) in(c *conn.Conn, count *atomic.Int64) error {
 	return f.farEnd.in(c, count)
 }
 
-// detected returns what the buffered bytes look like: "http/1.1", "h2c" or "".
-func (d *downstream) detected() string {
-	b := d.c.Buffered()
+// protocol is what the first bytes of plaintext look like.
+type protocol = uint32
+
+const (
+	protocolOther protocol = iota
+	protocolHTTP1
+	protocolH2C
+)
+
+// protocolNames are those of Envoy's http_inspector.
+var protocolNames = [...]string{protocolOther: "", protocolHTTP1: "http/1.1", protocolH2C: "h2c"}
+
+// protocolOf looks at the first bytes of a connection.
+func protocolOf(b []byte) protocol {
 	switch {
-	case len(b) == 0:
-		return ""
-	case bytes.HasPrefix(b, []byte(preface[:min(len(b), len(preface))])) && len(b) >= 4:
-		return "h2c"
+	case len(b) >= 4 && bytes.HasPrefix(b, []byte(preface[:min(len(b), len(preface))])):
+		return protocolH2C
 	case looksHTTP(b):
-		return "http/1.1"
+		return protocolHTTP1
 	}
-	return ""
+	return protocolOther
 }
 
 // looksHTTP reports that b begins like a request line: a method of upper-case
