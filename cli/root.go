@@ -69,7 +69,7 @@ Exit codes: 0 done, 1 different or not as wanted, 2 wrong usage, 3 refused,
 	root.AddCommand(
 		applyCommand(env), getCommand(env), describeCommand(env), deleteCommand(env), diffCommand(env),
 		statusCommand(env), proxyCommand(env), tokenCommand(env), versionCommand(env),
-		upCommand(env), serverCommand(env), runCommand(env),
+		upCommand(env), serverCommand(env), runCommand(env), demoCommand(env), shopCommand(env),
 	)
 	for _, cmd := range extra {
 		replace(root, cmd)
