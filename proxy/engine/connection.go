@@ -19,8 +19,11 @@ type downstream struct {
 	e        *Engine
 	c        *conn.Conn
 	listener string // name of the resource that says what happens to it
-	xfcc     []byte // what this proxy verified of the client, rendered once
+	xfcc     []byte // what this proxy verified of the client, rendered once; nil if it proved nothing
 	source   string // NAMESPACE/ACCOUNT of the client
+	// offered are the protocols that the client offered in its handshake: a
+	// chain is chosen by them again, so that it is the one whose TLS was served.
+	offered []string
 
 	bound    atomic.Pointer[bound]   // chain by the newest plan that was asked
 	session  atomic.Pointer[session] // nil before the protocol is known, and for TCP
@@ -106,6 +109,7 @@ func (d *downstream) handshake(l *plan.Listener) error {
 		return nil // plaintext: only a chain without TLS takes it
 	}
 	return tls.Accept(d.c, clock.Time(d.headBy), func(name string, alpn []string) *tls.Server {
+		d.offered = alpn
 		if c := l.Select(plan.Client{Transport: "tls", ServerName: name, ALPN: alpn, Info: &d.c.Info}); c != nil {
 			return c.TLS
 		}
@@ -125,10 +129,7 @@ func (d *downstream) chain(p *plan.Plan) *plan.Chain {
 	if l := p.Listeners[d.listener]; l != nil {
 		client := plan.Client{Transport: "raw_buffer", Info: &d.c.Info, Protocol: protocolNames[d.protocol.Load()]}
 		if d.c.TLS {
-			client.Transport, client.ServerName = "tls", d.c.SNI
-			if d.c.ALPN != "" {
-				client.ALPN = []string{d.c.ALPN}
-			}
+			client.Transport, client.ServerName, client.ALPN = "tls", d.c.SNI, d.offered
 		}
 		chain = l.Select(client)
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"sync/atomic"
+	"time"
 
 	"github.com/leno-mesh/leno/proxy/conn"
 	"github.com/leno-mesh/leno/proxy/plan"
@@ -13,17 +14,31 @@ import (
 // first decides. Other bytes it carries to their end and returns nil; for HTTP,
 // whose first bytes are buffered then, it returns the chain that takes them.
 func (d *downstream) detect(chain *plan.Chain) *plan.Chain {
+	d.idle.Store(false)
 	client := make(chan error, 1)
-	go func() { client <- d.c.Fill() }()
+	if len(d.c.Buffered()) > 0 {
+		client <- nil // it spoke while a handshake was looked for
+	} else {
+		go func() { client <- d.e.contained(d.c.Fill) }()
+	}
 	o := d.openTCP(chain.TCP)
 	if o == nil {
 		<-client // the client was reset
 		return nil
 	}
-	d.idle.Store(false)
 	server := make(chan error, 1)
-	go func() { server <- o.far.first() }()
+	go func() { server <- d.e.contained(o.far.first) }()
+	var idle <-chan time.Time
+	if chain.TCP.IdleTimeout > 0 {
+		t := time.NewTimer(chain.TCP.IdleTimeout)
+		defer t.Stop()
+		idle = t.C
+	}
 	select {
+	case <-idle:
+		d.c.Expire()
+		o.abandon(errIdle, server)
+		<-client
 	case err := <-client:
 		p := protocolOther
 		if err == nil {
@@ -31,8 +46,7 @@ func (d *downstream) detect(chain *plan.Chain) *plan.Chain {
 		}
 		if p != protocolOther {
 			d.protocol.Store(p)
-			o.drop()
-			<-server
+			o.abandon(errUnused, server)
 			d.bound.Store(nil)
 			return d.chain(d.e.Plan.Load())
 		}

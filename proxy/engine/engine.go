@@ -122,15 +122,6 @@ func (e *Engine) accept(ln net.Listener, handle func(*conn.Conn)) error {
 	}
 }
 
-// rescue ends a connection whose goroutine panicked; the others go on.
-func (e *Engine) rescue(nc net.Conn) {
-	if r := recover(); r != nil {
-		e.panics.Add(1)
-		e.Log.Error("connection panicked", "remote", nc.RemoteAddr().String(), "panic", r, "stack", stack())
-		nc.Close()
-	}
-}
-
 // Drain makes connections end after the exchange under way: HTTP/1.1 says
 // Connection: close, HTTP/2 sends GOAWAY. It returns when none is left or ctx
 // ends.
@@ -180,7 +171,7 @@ func await[T any](e *Engine, find func(*plan.Plan) (*T, bool), demand func(Deman
 				continue
 			case <-expired.C:
 			}
-			return nil, &http.Error{Side: http.Local, Kind: http.KindConfiguration, Unsent: true, Status: 503, Reason: "the control plane did not answer in time what " + what + " " + name + " is"}
+			return nil, &http.Error{Side: http.Local, Kind: http.KindTimeout, Unsent: true, Status: 503, Reason: "the control plane did not answer in time what " + what + " " + name + " is"}
 		}
 	}
 	if v == nil {

@@ -24,6 +24,9 @@ type exchange struct {
 	trailers, back http.Head // of the request and of the response
 	scratch        []byte
 
+	// orphan is a stream that failed while the pump still sent to it. It is
+	// closed after the pump has ended.
+	orphan    http.Stream
 	pumping   bool       // a goroutine sends the request's body
 	pumped    chan error // its end
 	bodyRead  bool       // body bytes were taken from the client: no second try
@@ -35,6 +38,7 @@ type exchange struct {
 // order is code, so that no configuration can change it.
 func (d *downstream) forward(down http.Stream) {
 	x := d.e.exchange(d)
+	defer x.contain(down)
 	err := down.ReadHead(&x.Req)
 	if err != nil {
 		f := http.AsError(err, http.Downstream)
@@ -121,6 +125,9 @@ func (x *exchange) proxy(down http.Stream, h *plan.HTTP, r *plan.Route) {
 	x.Cluster = backend.Cluster
 	c, f := e.cluster(backend.Cluster)
 	if f != nil {
+		if f.Kind == http.KindConfiguration {
+			f.Status = r.NotFound
+		}
 		x.reply(down, f)
 		return
 	}
@@ -146,12 +153,18 @@ func (x *exchange) proxy(down http.Stream, h *plan.HTTP, r *plan.Route) {
 	defer c.Use.Requests.Add(-1)
 	x.edit(backend.Edit.Request, &x.Req)
 	x.edit(r.Edit.Request, &x.Req)
-	x.rewrite(r)
-
+	if f := x.rewrite(r); f != nil {
+		x.reply(down, f)
+		return
+	}
 	up, ep, f := x.try(down, c, r)
 	if f != nil {
-		x.stopPump(down, nil)
 		x.fail(down, f)
+		x.stopPump(down, nil)
+		if x.orphan != nil {
+			x.orphan.Close()
+			x.orphan = nil
+		}
 		return
 	}
 	x.edit(backend.Edit.Response, &x.Resp)
@@ -197,6 +210,7 @@ func (x *exchange) try(down http.Stream, c *plan.Cluster, r *plan.Route) (http.S
 		deadline = x.Start + int64(r.Timeout)
 	}
 	ask := balance.Ask{Random: rand.Uint64(), Now: x.Start}
+	moved := 0
 	for {
 		ep := pick(c, ask)
 		if ep == nil {
@@ -207,15 +221,25 @@ func (x *exchange) try(down http.Stream, c *plan.Cluster, r *plan.Route) (http.S
 		begun := clock.Now()
 		ep.Begin(begun)
 		f := x.attempt(down, ep, deadline)
-		if f == nil {
+		if f == nil && !x.again(c, r, deadline) {
 			x.latency = clock.Now() - begun
 			return x.timed.stream, ep, nil
 		}
 		ep.End(clock.Now(), outcome(f, clock.Now()-begun))
-		if !x.mayRetry(r, f) || deadline != 0 && clock.Now() >= deadline {
+		if f == nil {
+			x.forgo(down)
+		} else if f.Kind == http.KindDraining && f.Unsent && moved < maxMoved {
+			// The endpoint left the plan after it was picked: the newest has others.
+			moved++
+			x.Attempts--
+			if c, f = x.d.e.cluster(c.Name); f != nil {
+				return nil, nil, f
+			}
+			continue
+		} else if !x.mayRetry(r, f) || deadline != 0 && clock.Now() >= deadline {
 			return nil, nil, f
 		}
-		if c.MaxRetries > 0 && c.Use.Retries.Load() >= int64(c.MaxRetries) {
+		if f != nil && spent(c) {
 			return nil, nil, f
 		}
 		if x.Attempts == 1 {
@@ -248,9 +272,36 @@ func (x *exchange) attempt(down http.Stream, ep *balance.Endpoint, deadline int6
 		err = errTimeout
 	}
 	up.Abort(err)
-	x.stopPump(down, up)
-	up.Close()
+	if x.pumping {
+		x.orphan = up // the client is answered first: stopping the pump may end its connection
+	} else {
+		up.Close()
+	}
 	return http.AsError(err, http.Upstream)
+}
+
+// maxMoved bounds how often a request follows changes of the plan.
+const maxMoved = 5
+
+// again says whether the answer whose head came is one that the route repeats
+// the request after.
+func (x *exchange) again(c *plan.Cluster, r *plan.Route, deadline int64) bool {
+	return len(r.Retry.Codes) > 0 && slices.Contains(r.Retry.Codes, x.Resp.Status) && !x.responded && !x.bodyRead &&
+		x.Attempts <= r.Retry.Attempts && x.Req.Length == 0 && idempotent(x.Req.Method()) &&
+		(deadline == 0 || clock.Now() < deadline) && !spent(c)
+}
+
+// spent reports that the cluster's circuit breaker allows no further retry.
+func spent(c *plan.Cluster) bool {
+	return c.MaxRetries > 0 && c.Use.Retries.Load() >= int64(c.MaxRetries)
+}
+
+// forgo lets go of an answer that is not passed on.
+func (x *exchange) forgo(down http.Stream) {
+	up := x.timed.stream
+	link(down, nil)
+	x.d.e.deadlines.finish(&x.timed)
+	up.Close()
 }
 
 // link makes a client that gives up be heard by the endpoint, where the client's
@@ -276,7 +327,7 @@ func (x *exchange) mayRetry(r *plan.Route, f *http.Error) bool {
 	}
 	switch f.Kind {
 	case http.KindClosed, http.KindReset, http.KindConnect, http.KindRefused:
-		return r.Retry.Reset && x.Req.Length == 0 && idempotent(x.Req.Method())
+		return (r.Retry.Reset || f.Reused) && x.Req.Length == 0 && idempotent(x.Req.Method())
 	}
 	return false
 }
@@ -348,16 +399,19 @@ func (x *exchange) sendBody(down, up http.Stream) error {
 // connection, on a goroutine of its own; it ends when the body does or one of
 // the streams is aborted.
 func (x *exchange) pump(down, up http.Stream) {
-	var err error
-	if x.Req.Protocol != "" {
-		err = copyTunnel(up, down, &x.In)
-	} else {
-		err = copyBody(up, down, &x.trailers, &x.In)
-	}
+	err := x.d.e.contained(func() error {
+		if x.Req.Protocol != "" {
+			return copyTunnel(up, down, &x.In)
+		}
+		return copyBody(up, down, &x.trailers, &x.In)
+	})
 	if err != nil {
 		if f := http.AsError(err, http.Upstream); f.Side == http.Downstream {
 			// The endpoint must not take the cut for an end.
 			up.Abort(f)
+		} else if f == errPanic {
+			up.Abort(f)
+			down.Abort(f)
 		}
 	}
 	x.pumped <- err
@@ -390,6 +444,7 @@ func (x *exchange) respond(down, up http.Stream) error {
 	x.responded = true
 	x.Status = x.Resp.Status
 	if x.Resp.Status == 101 || x.Req.Protocol != "" && x.Resp.Status/100 == 2 {
+		x.d.e.deadlines.finish(&x.timed) // a tunnel may live for as long as it likes
 		if err := down.WriteHead(&x.Resp, false); err != nil {
 			return err
 		}

@@ -64,6 +64,7 @@ func MeshName(authority, namespace string) (name string, ok bool) {
 // forwardByHost runs one request of a forward proxy.
 func (d *downstream) forwardByHost(down http.Stream, namespace string) {
 	x := d.e.exchange(d)
+	defer x.contain(down)
 	if err := down.ReadHead(&x.Req); err != nil {
 		if f := http.AsError(err, http.Downstream); f.Status != 0 {
 			x.reply(down, f)
@@ -157,7 +158,7 @@ func (x *exchange) tunnelTo(down http.Stream, far farEnd, ep *balance.Endpoint, 
 	}
 	if err == nil {
 		var sent, received atomic.Int64
-		err = joinStreams(down, far, &sent, &received)
+		err = x.d.e.joinStreams(down, far, &sent, &received)
 		x.In, x.Out = sent.Load(), received.Load()
 	}
 	if err != nil {
@@ -187,9 +188,9 @@ func (x *exchange) outside(down http.Stream, authority string) {
 	if err := x.request(down, up); err != nil {
 		e.deadlines.finish(&x.timed)
 		up.Abort(err)
+		x.reply(down, http.AsError(err, http.Upstream))
 		x.stopPump(down, up)
 		up.Close()
-		x.reply(down, http.AsError(err, http.Upstream))
 		return
 	}
 	err = x.respond(down, up)

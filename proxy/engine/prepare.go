@@ -59,17 +59,15 @@ func (x *exchange) clientCertificate(mode plan.XFCC) {
 			req.AddNamed(http.XForwardedClientCert, x.d.xfcc)
 		}
 	case plan.XFCCForwardOnly:
-		if !x.d.c.TLS {
+		if len(x.d.xfcc) == 0 { // TLS alone proves nothing of the client
 			req.DelNamed(http.XForwardedClientCert)
 		}
 	case plan.XFCCAppendForward:
-		if !x.d.c.TLS {
+		if len(x.d.xfcc) == 0 {
 			req.DelNamed(http.XForwardedClientCert)
 			return
 		}
-		if len(x.d.xfcc) > 0 {
-			req.AddNamed(http.XForwardedClientCert, x.d.xfcc)
-		}
+		req.AddNamed(http.XForwardedClientCert, x.d.xfcc)
 	case plan.XFCCAlwaysForwardOnly:
 	}
 }

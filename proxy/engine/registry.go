@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"runtime/debug"
 	"sync"
 
 	"github.com/leno-mesh/leno/proxy/plan"
@@ -84,5 +83,3 @@ func (r *registry) recheck(p *plan.Plan) {
 		_ = d.c.Reset()
 	}
 }
-
-func stack() string { return string(debug.Stack()) }

@@ -86,7 +86,7 @@ type farEnd interface {
 // join moves the bytes of c and far both ways until both directions have ended
 // or one fails; then both ends are reset. Where another goroutine is filling c,
 // filled tells when it is done. The caller closes both ends afterwards.
-func join(c *conn.Conn, far farEnd, sent, received *atomic.Int64, filled <-chan error) error {
+func (e *Engine) join(c *conn.Conn, far farEnd, sent, received *atomic.Int64, filled <-chan error) error {
 	cut := func(err error) {
 		far.abort(err)
 		_ = c.Reset()
@@ -98,14 +98,14 @@ func join(c *conn.Conn, far farEnd, sent, received *atomic.Int64, filled <-chan 
 			err = <-filled
 		}
 		if err == nil || errors.Is(err, io.EOF) {
-			err = far.out(c, sent)
+			err = e.contained(func() error { return far.out(c, sent) })
 		}
 		if err != nil {
 			cut(err)
 		}
 		outward <- err
 	}()
-	err := far.in(c, received)
+	err := e.contained(func() error { return far.in(c, received) })
 	if err != nil {
 		cut(err)
 	}
@@ -117,15 +117,15 @@ func join(c *conn.Conn, far farEnd, sent, received *atomic.Int64, filled <-chan 
 
 // joinStreams is join for a client whose bytes come in a stream: a CONNECT
 // request.
-func joinStreams(down http.Stream, far farEnd, sent, received *atomic.Int64) error {
+func (e *Engine) joinStreams(down http.Stream, far farEnd, sent, received *atomic.Int64) error {
 	switch f := far.(type) {
 	case *connEnd:
-		return join(f.to, &streamEnd{s: down}, received, sent, nil)
+		return e.join(f.to, &streamEnd{s: down}, received, sent, nil)
 	case *streamEnd:
 		outward := make(chan error, 1)
 		var n int64
 		go func() {
-			err := copyTunnel(f.s, down, &n)
+			err := e.contained(func() error { return copyTunnel(f.s, down, &n) })
 			if err != nil {
 				f.s.Abort(err)
 				down.Abort(err)
@@ -133,7 +133,7 @@ func joinStreams(down http.Stream, far farEnd, sent, received *atomic.Int64) err
 			outward <- err
 		}()
 		var back int64
-		err := copyTunnel(down, f.s, &back)
+		err := e.contained(func() error { return copyTunnel(down, f.s, &back) })
 		if err != nil {
 			f.s.Abort(err)
 			down.Abort(err)

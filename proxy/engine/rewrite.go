@@ -31,14 +31,28 @@ func (x *exchange) edit(edits []plan.Edit, h *http.Head) {
 }
 
 // rewrite changes path and host as the route says.
-func (x *exchange) rewrite(r *plan.Route) {
-	if r.PrefixRewrite != "" {
+func (x *exchange) rewrite(r *plan.Route) *http.Error {
+	switch {
+	case r.PrefixRewrite != "":
 		x.scratch = replacePrefix(x.scratch[:0], x.Req.Path(), r.MatchedPrefix(), r.PrefixRewrite)
+		x.Req.SetPath(x.scratch)
+	case r.PathRewrite != nil:
+		x.scratch = substitute(x.scratch[:0], &x.Req, r.PathRewrite)
+		if !http.ValidPath(x.scratch) {
+			return &http.Error{Side: http.Local, Kind: http.KindConfiguration, Reason: "the route rewrites the path to what is none"}
+		}
 		x.Req.SetPath(x.scratch)
 	}
 	if r.HostRewrite != "" {
 		x.Req.SetAuthorityString(r.HostRewrite)
 	}
+	return nil
+}
+
+// substitute appends the rewritten path and the query as it was.
+func substitute(dst []byte, req *http.Head, s *plan.Substitution) []byte {
+	path := req.PathOnly()
+	return append(s.Append(dst, path), req.Path()[len(path):]...)
 }
 
 func replacePrefix(dst, path []byte, from, to string) []byte {
@@ -80,6 +94,9 @@ func (x *exchange) redirect(down http.Stream, r *plan.Route) {
 		}
 	case d.Prefix != "":
 		b = replacePrefix(b, path, r.MatchedPrefix(), d.Prefix)
+	case d.Rewrite != nil:
+		b = d.Rewrite.Append(b, x.Req.PathOnly())
+		b = append(b, path[len(x.Req.PathOnly()):]...)
 	default:
 		b = append(b, path...)
 	}

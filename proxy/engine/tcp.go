@@ -16,6 +16,7 @@ import (
 // serveTCP carries the bytes of a connection to an endpoint, as they are or in
 // a CONNECT stream of a multiplexed connection.
 func (d *downstream) serveTCP(chain *plan.Chain) {
+	d.idle.Store(false) // it may be silent for as long as it likes
 	if o := d.openTCP(chain.TCP); o != nil {
 		o.carry(nil)
 	}
@@ -67,9 +68,11 @@ func (d *downstream) reach(t *plan.TCP) (*outbound, *http.Error) {
 	return o, nil
 }
 
-// drop lets go of an endpoint to which nothing was sent.
-func (o *outbound) drop() {
-	o.far.abort(errUnused)
+// abandon lets go of an endpoint to which nothing was sent, once the goroutine
+// that listens to it is done.
+func (o *outbound) abandon(cause error, listening <-chan error) {
+	o.far.abort(cause)
+	<-listening
 	o.far.close()
 	o.ep.End(clock.Now(), balance.Outcome{Result: balance.Cancelled, Latency: time.Duration(clock.Now() - o.begun)})
 }
@@ -151,7 +154,7 @@ func (o *outbound) carry(filled <-chan error) {
 		defer close(done)
 		o.watch(s, &sent, &received, stop)
 	}()
-	err := join(o.d.c, o.far, &sent, &received, filled)
+	err := o.d.e.join(o.d.c, o.far, &sent, &received, filled)
 	close(stop)
 	<-done
 	s.Closed()

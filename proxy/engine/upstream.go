@@ -29,7 +29,7 @@ func outcome(f *http.Error, latency int64) balance.Outcome {
 	o := balance.Outcome{Latency: time.Duration(latency)}
 	switch {
 	case f == nil:
-	case f.Side != http.Upstream:
+	case f.Side != http.Upstream, f.Kind == http.KindDraining:
 		o.Result = balance.Cancelled
 	case f.Kind == http.KindConnect || f.Kind == http.KindTLS || f.Kind == http.KindRefused:
 		o.Result = balance.Unreachable

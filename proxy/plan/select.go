@@ -13,8 +13,7 @@ type Client struct {
 	// Transport is "tls" or "raw_buffer".
 	Transport  string
 	ServerName string
-	// ALPN is what the client offers, or, of a handshake that is over, what
-	// was agreed on.
+	// ALPN is what the client offers.
 	ALPN []string
 	// Protocol is what plaintext looks like: "http/1.1", "h2c" or empty.
 	Protocol string
