@@ -41,6 +41,10 @@ func (c *Conn) AskBuffer(b *buf.Buffer, quiet bool) (sent int, err error) {
 	return c.sock.asked, err
 }
 
+// Waited reports that the last Fill looked for bytes and found none at first:
+// a system call in vain.
+func (c *Conn) Waited() bool { return c.sock.waited }
+
 // Quiet reports, without blocking, that the peer has neither sent a byte nor
 // ended the stream: what a connection kept for reuse must be. Only its reading
 // goroutine may call it.

@@ -27,6 +27,7 @@ type socket struct {
 	into      **buf.Buffer
 	bufs      *buf.Pool
 	readErr   error
+	waited    bool // the last fill found nothing at first
 	peek      func(fd uintptr)
 	peeked    bool    // the last peek found nothing
 	onePeek   [1]byte // what peeks read into
@@ -57,7 +58,7 @@ func (s *socket) fill(ask []byte, into **buf.Buffer, bufs *buf.Pool) error {
 		return s.fillSlow(ask, into, bufs)
 	}
 	s.ask, s.asking, s.asked = ask, len(ask) > 0, 0
-	s.into, s.bufs, s.readErr = into, bufs, nil
+	s.into, s.bufs, s.readErr, s.waited = into, bufs, nil, false
 	err := s.raw.Read(s.readReady)
 	s.ask, s.into = nil, nil
 	if err != nil {
@@ -114,6 +115,7 @@ func (s *socket) onReadable(fd uintptr) bool {
 		if *s.into == nil {
 			s.bufs.Put(b)
 		}
+		s.waited = true
 		return false
 	}
 	if *s.into == nil {

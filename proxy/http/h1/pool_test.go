@@ -138,7 +138,7 @@ func TestRequestIsNotSentToAnEndpointThatHasEndedTheConnection(t *testing.T) {
 }
 
 func TestConnectionClosedUnderARequestIsReported(t *testing.T) {
-	s, p := spoilt(t, func(c net.Conn) { c.Close() })
+	s, _ := spoilt(t, func(c net.Conn) { c.Close() })
 	if err := s.WriteHead(newRequest("GET", "/", 0), true); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ package h1
 
 import (
 	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,9 @@ type serverStream struct {
 	key       [keyLen]byte // of a WebSocket request
 	keyed     bool
 	tunnel    bool
+
+	// Requests before the next yield, and how many there are after one in vain.
+	unyielding, pause int
 }
 
 // NewServer makes the server side of c, which it owns.
@@ -105,13 +109,16 @@ func (s *Server) Conn() *conn.Conn { return s.x.c }
 // awaitRequest blocks until the first byte of a request is there. One empty line
 // before it is skipped (RFC 9112, section 2.2).
 func (x *serverStream) awaitRequest(first bool) bool {
-	skipped := false
+	skipped, yielded := false, false
 	for {
 		b := x.c.Buffered()
 		switch {
 		case len(b) == 0:
-			if !first && !x.pulse.enter(phaseIdle) {
-				return false
+			if !first {
+				if !x.pulse.enter(phaseIdle) {
+					return false
+				}
+				yielded = x.yield()
 			}
 		case b[0] == '\r' && !skipped && len(b) == 1:
 		case b[0] == '\r' && !skipped && b[1] == '\n':
@@ -124,11 +131,38 @@ func (x *serverStream) awaitRequest(first bool) bool {
 		if err := x.c.Fill(); err != nil {
 			return false
 		}
+		if yielded {
+			x.yielded(!x.c.Waited())
+		}
 		if !first && !x.pulse.enter(phaseHead) {
 			return false
 		}
 	}
 }
+
+// yield lets others run before the next request is looked for: on a busy proxy it
+// arrives meanwhile, which saves a failing read and a park for most requests.
+// Each try can wake another thread, so those in vain make it rarer.
+func (x *serverStream) yield() bool {
+	if x.unyielding > 0 {
+		x.unyielding--
+		return false
+	}
+	runtime.Gosched()
+	return true
+}
+
+func (x *serverStream) yielded(helped bool) {
+	if helped {
+		x.pause = 0
+		return
+	}
+	x.pause = min(2*x.pause+1, maxYieldPause)
+	x.unyielding = x.pause
+}
+
+// maxYieldPause is how many requests pass without a yield where none helps.
+const maxYieldPause = 15
 
 // begin makes the stream ready for the next request.
 func (x *serverStream) begin() {

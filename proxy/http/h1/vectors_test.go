@@ -26,7 +26,6 @@ func vectorDir(t *testing.T) string {
 type vector struct {
 	file, name, kind, raw string
 	valid                 bool
-	bodies                int
 }
 
 var vectorPattern = regexp.MustCompile("(?s)#+ ([^\n]*)\n(?:[^#`]*?\n)??\\s*<!-- meta=([^\n]*) -->\\s*```http\n(.*?)```\\s*```log\n(.*?)```")
