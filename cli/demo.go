@@ -23,7 +23,7 @@ import (
 const (
 	demoStart  = 30 * time.Second // for the shop to be ready
 	demoEnd    = 20 * time.Second // for the shop to end in order
-	plainEvery = 5                // seconds between tables that are not drawn over
+	plainEvery = 3                // seconds between tables that are not drawn over
 )
 
 type demoOptions struct {
@@ -87,6 +87,9 @@ func (e *Env) demo(ctx context.Context, o demoOptions) (err error) {
 	}
 	d.report.Sidecar = strings.Join(supervise.Find(d.executable), " ")
 	if err := d.start(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = &ExitError{Code: ExitDifferent} // Ctrl-C before the shop was open
+		}
 		return errors.Join(err, d.end())
 	}
 	err = d.show(ctx)
@@ -324,11 +327,11 @@ func (d *demo) suggestions() []suggestion {
 		}
 	}
 	all := []suggestion{
-		{"Shift traffic", leno + " apply -f " + file("shift.yaml"), "the split becomes 50 : 50"},
-		{"Deny a caller", leno + " apply -f " + file("deny.yaml"), "web loses its cart; the same with delete ends it"},
+		{"Shift traffic", leno + " apply -f " + file("shift.yaml"), "half of the catalogue's requests go to its second version"},
+		{"Deny a caller", leno + " apply -f " + file("deny.yaml"), "the web front may not call the cart, so its pages fail; delete instead of apply ends it"},
 	}
 	if pid != 0 {
-		all = append(all, suggestion{"Kill an instance", fmt.Sprintf("/bin/kill %d", pid), "one of two carts goes, and no request fails"})
+		all = append(all, suggestion{"Kill an instance", fmt.Sprintf("/bin/kill %d", pid), "one of two carts leaves, and no request fails"})
 	}
 	return all
 }

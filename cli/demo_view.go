@@ -96,20 +96,18 @@ func (v *demoView) lines(width, height int, paint func(tone, string) string) []s
 	}
 	out = append(out, rule)
 	out = append(out, v.instanceLines(min(width, 78), paint)...)
-	var try []string
-	for _, s := range v.try {
-		try = append(try, paint(warn, s.what)+"  "+paint(dim, s.then), "  "+s.command)
-	}
-	if len(try) > 0 && (height == 0 || len(out)+len(try)+wraps(try, width)+len(v.notes)+3 <= height) {
-		out = append(out, "", "Try in another terminal:")
-		out = append(out, try...)
+	for _, try := range v.suggestionLines(paint) {
+		if height == 0 || len(out)+len(try)+wraps(try, width)+len(v.notes)+2 <= height {
+			out = append(out, try...)
+			break
+		}
 	}
 	for _, note := range v.notes {
 		out = append(out, paint(bad, note))
 	}
 	out = append(out, paint(dim, "Ctrl-C ends everything and leaves nothing behind."))
 	for i, line := range out {
-		if lipgloss.Width(line) > width && !strings.HasPrefix(line, "  /") {
+		if lipgloss.Width(line) > width && !strings.Contains(line, " --server ") {
 			out[i] = lipgloss.NewStyle().MaxWidth(width).Render(line)
 		}
 	}
@@ -117,6 +115,20 @@ func (v *demoView) lines(width, height int, paint func(tone, string) string) []s
 		out = out[:height-1]
 	}
 	return out
+}
+
+// suggestionLines are the suggestions at length, in short, and left out: a small
+// terminal takes the first that fits.
+func (v *demoView) suggestionLines(paint func(tone, string) string) [3][]string {
+	if len(v.try) == 0 {
+		return [3][]string{}
+	}
+	long, short := []string{"", "Try in another terminal:"}, []string{""}
+	for _, s := range v.try {
+		long = append(long, paint(warn, s.what)+"  "+paint(dim, s.then), "  "+s.command)
+		short = append(short, paint(warn, s.what)+" "+s.command)
+	}
+	return [3][]string{long, short}
 }
 
 // wraps is how many more lines of a terminal the wide ones take.
@@ -149,9 +161,7 @@ func (v *demoView) row(cells []cell, paint func(tone, string) string) string {
 		} else {
 			b.WriteString(paint(cells[i].tone, text) + pad)
 		}
-		if i < len(flowColumns)-1 {
-			b.WriteString(strings.Repeat(" ", 1))
-		}
+		b.WriteString(" ")
 	}
 	return strings.TrimRight(b.String(), " ")
 }
@@ -219,7 +229,7 @@ func frame(lines []string, first bool) string {
 	}
 	b.WriteString("\x1b[H")
 	for _, line := range lines {
-		b.WriteString(line + "\x1b[K\r\n")
+		b.WriteString(line + "\x1b[K\n")
 	}
 	b.WriteString("\x1b[J")
 	return b.String()
