@@ -123,7 +123,6 @@ type workload struct {
 	stop    context.CancelFunc
 	ended   chan error
 	client  *http.Client // as the application would call others
-	token   string
 	sidecar agent.Sidecar
 }
 
@@ -131,9 +130,6 @@ type workload struct {
 type option func(*agent.Sidecar)
 
 func withPort(p uint16) option { return func(s *agent.Sidecar) { s.Ports = append(s.Ports, p) } }
-func withLabel(k, v string) option {
-	return func(s *agent.Sidecar) { s.Labels[k] = v }
-}
 func withUpstream(name string, port uint16, local string) option {
 	return func(s *agent.Sidecar) {
 		s.Upstreams = append(s.Upstreams, agent.Upstream{Name: name, Port: port, Local: local})

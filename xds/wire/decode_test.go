@@ -44,7 +44,8 @@ func TestWhatIsNotReadIsReportedByPath(t *testing.T) {
 				Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 					Priority:         corev3.RoutingPriority_HIGH,
 					ClusterSpecifier: &routev3.RouteAction_ClusterHeader{ClusterHeader: "x"},
-					Cors:             &routev3.CorsPolicy{}, //nolint:staticcheck // deprecated, and still set by some
+					//lint:ignore SA1019 deprecated, and still set by some
+					Cors: &routev3.CorsPolicy{},
 				}},
 			}}}}},
 			[]string{"virtual_hosts[1].routes[0].route.cors", "virtual_hosts[1].routes[0].route.cluster_header"},

@@ -94,7 +94,7 @@ func TestClientTellsWhatWasNotProcessed(t *testing.T) {
 				}
 			})
 			st, _, err := ask(t, tr)
-			defer st.Close()
+			defer func() { st.Close() }()
 			var e *http.Error
 			if !errors.As(err, &e) || e.Unsent != c.unsent || e.Kind != c.kind || e.Side != http.Upstream {
 				t.Errorf("got %+v", err)

@@ -3,7 +3,6 @@ package h2
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,8 +13,6 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -26,12 +23,9 @@ import (
 )
 
 func xnetClient() *stdhttp.Client {
-	return &stdhttp.Client{Transport: &http2.Transport{
-		AllowHTTP: true,
-		DialTLSContext: func(_ context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-			return net.Dial(network, addr)
-		},
-	}}
+	var only stdhttp.Protocols
+	only.SetUnencryptedHTTP2(true)
+	return &stdhttp.Client{Transport: &stdhttp.Transport{Protocols: &only}}
 }
 
 func noise(n int) []byte {
@@ -86,7 +80,11 @@ func TestOurClientReadsOtherServer(t *testing.T) {
 		n, _ := io.Copy(w, r.Body)
 		w.Header().Set("X-Sum", fmt.Sprint(n, r.Trailer.Get("X-Up")))
 	})
-	srv := httptest.NewServer(h2c.NewHandler(h, &http2.Server{MaxConcurrentStreams: 10}))
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.Protocols = new(stdhttp.Protocols)
+	srv.Config.Protocols.SetUnencryptedHTTP2(true)
+	srv.Config.HTTP2 = &stdhttp.HTTP2Config{MaxConcurrentStreams: 10}
+	srv.Start()
 	defer srv.Close()
 	tr := transport(t, strings.TrimPrefix(srv.URL, "http://"), TransportOptions{Connections: 2})
 	var all sync.WaitGroup

@@ -79,8 +79,6 @@ func (q *queue) put(m *Memory, p []byte) {
 	}
 }
 
-func (q *queue) empty() bool { return q.first == nil }
-
 // take removes the first chunk, nil if there is none.
 func (q *queue) take() *chunk {
 	c := q.first

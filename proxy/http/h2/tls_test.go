@@ -11,8 +11,6 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/net/http2"
-
 	"github.com/leno-mesh/leno/lib/buf"
 	"github.com/leno-mesh/leno/proxy/conn"
 )
@@ -57,7 +55,7 @@ func TestBothSidesWorkOverTLS(t *testing.T) {
 		return c, c.StartTLS(func(nc net.Conn) *tls.Conn { return tls.Client(nc, theirs) }).Handshake()
 	}})
 	defer tr.Drain()
-	client := &stdhttp.Client{Transport: &http2.Transport{TLSClientConfig: theirs}}
+	client := &stdhttp.Client{Transport: &stdhttp.Transport{TLSClientConfig: theirs, ForceAttemptHTTP2: true}}
 	defer client.CloseIdleConnections()
 
 	want := noise(1 << 20)
