@@ -8,12 +8,6 @@ import (
 	"github.com/leno-mesh/leno/xds/wire"
 )
 
-// message is a generated message of package wire, by pointer.
-type message[T any] interface {
-	*T
-	wire.Message
-}
-
 // appendSection appends {"kind":…,"resources":[{"name":…,"resource":…}]}; a
 // resource that does not exist has none.
 func appendSection[T any, P message[T]](b []byte, kind string, resources map[string]P) []byte {

@@ -181,15 +181,21 @@ func listen(ctx context.Context, s *grpc.Stream, receive func(ended <-chan struc
 	}
 }
 
+// message is a generated message of package wire, by pointer.
+type message[T any] interface {
+	*T
+	wire.Message
+}
+
 // receive passes on what the server sends until the stream ends.
-func receive(s *grpc.Stream, to chan<- *wire.DeltaDiscoveryResponse, failed chan<- error, ended <-chan struct{}) {
+func receive[T any, P message[T]](s *grpc.Stream, to chan<- P, failed chan<- error, ended <-chan struct{}) {
 	for {
 		b, err := s.Recv()
 		if err != nil {
 			failed <- err
 			return
 		}
-		m := new(wire.DeltaDiscoveryResponse)
+		m := P(new(T))
 		if _, err := wire.Unmarshal(b, m); err != nil {
 			failed <- err
 			return

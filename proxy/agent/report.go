@@ -128,7 +128,7 @@ func (r *reporter) stream(ctx context.Context) error {
 		return err
 	}
 	commands, failed := make(chan *wire.Command), make(chan error, 1)
-	defer listen(ctx, s, func(ended <-chan struct{}) { receiveCommands(s, commands, failed, ended) })()
+	defer listen(ctx, s, func(ended <-chan struct{}) { receive(s, commands, failed, ended) })()
 
 	send := func(m *wire.AgentReport) error { return s.Send(wire.AppendProto(nil, m)) }
 	host, _ := os.Hostname()
@@ -171,26 +171,6 @@ func (r *reporter) stream(ctx context.Context) error {
 			if err := send(&wire.AgentReport{Answer: j.answer(c)}); err != nil {
 				return err
 			}
-		}
-	}
-}
-
-func receiveCommands(s *grpc.Stream, to chan<- *wire.Command, failed chan<- error, ended <-chan struct{}) {
-	for {
-		b, err := s.Recv()
-		if err != nil {
-			failed <- err
-			return
-		}
-		m := new(wire.Command)
-		if _, err := wire.Unmarshal(b, m); err != nil {
-			failed <- err
-			return
-		}
-		select {
-		case to <- m:
-		case <-ended:
-			return
 		}
 	}
 }
