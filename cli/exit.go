@@ -66,7 +66,10 @@ func exitCode(err error) int {
 func (e *Env) explain(err error) string {
 	var b strings.Builder
 	var remote *connect.Error
+	var exit *ExitError
 	switch {
+	case errors.As(err, &exit) && exit.Err != nil:
+		b.WriteString(sentence(printable(exit.Error())))
 	case exitCode(err) == ExitUnreachable && errors.Is(err, fs.ErrPermission):
 		fmt.Fprintf(&b, "You may not open %s: only the user that runs the control plane may.", e.address())
 	case exitCode(err) == ExitUnreachable && !connect.IsWireError(err):

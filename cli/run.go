@@ -128,7 +128,7 @@ func (o *runOptions) check(args []string) error {
 	case o.token != "" && o.tokenFile != "":
 		return usage("choose either --token or --token-file")
 	}
-	if _, port, err := net.SplitHostPort(o.server); err != nil || port == "" {
+	if _, port, err := net.SplitHostPort(o.server); err != nil || portNumber(port) == 0 {
 		return usage("the server %q is not HOST:PORT; it is the control plane's address for proxies, and LENO_SERVER names the one for commands", o.server)
 	}
 	if address, err := netip.ParseAddr(o.address); err != nil || address.IsUnspecified() {
