@@ -176,7 +176,8 @@ func (d *demo) awaitShop(ctx context.Context) error {
 		}
 		ready := make(map[string]bool)
 		for _, p := range listed.GetProxies() {
-			ready[p.GetName()] = p.GetHealthy() && p.GetSynced() && p.GetMode() != ""
+			// Before it has registered its workload, a proxy has no ills.
+			ready[p.GetName()] = p.GetWorkload() != "" && p.GetHealthy() && p.GetSynced()
 		}
 		var missing []string
 		for _, i := range d.instances {

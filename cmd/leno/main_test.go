@@ -18,6 +18,9 @@ import (
 // TestMain lets the test binary be leno, and so be everything that the demo
 // starts.
 func TestMain(m *testing.M) {
+	if url := os.Getenv("LENO_TEST_GET"); url != "" && len(os.Args) == 1 {
+		os.Exit(get(url))
+	}
 	if os.Getenv("LENO_TEST_IS_LENO") != "" {
 		os.Exit(run())
 	}
