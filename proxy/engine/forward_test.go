@@ -291,8 +291,9 @@ func TestAClientThatGivesUpCancelsTheRequestAtTheEndpoint(t *testing.T) {
 }
 
 func TestAClientThatGivesUpInItsBodyCancelsTheRequestAtTheEndpoint(t *testing.T) {
-	failed := make(chan error, 4)
+	arrived, failed := make(chan struct{}, 1), make(chan error, 1)
 	h := func(w http.ResponseWriter, r *http.Request) {
+		arrived <- struct{}{}
 		_, err := io.Copy(io.Discard, r.Body)
 		failed <- err
 	}
@@ -301,6 +302,7 @@ func TestAClientThatGivesUpInItsBodyCancelsTheRequestAtTheEndpoint(t *testing.T)
 		pr, pw := io.Pipe()
 		go func() {
 			_, _ = pw.Write(make([]byte, 100<<10))
+			<-arrived
 			cancel()
 			pw.CloseWithError(context.Canceled)
 		}()
