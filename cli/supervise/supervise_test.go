@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	case "command":
 		os.Exit(fakeCommand(os.Args[2:]))
 	case "supervisor":
-		os.Exit(fakeSupervisor(os.Args[2]))
+		os.Exit(fakeSupervisor(os.Args[2], os.Args[3]))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -85,6 +85,15 @@ func fakeCommand(args []string) int {
 	case "die":
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
+	case "count": // says every signal until one to terminate
+		signals := make(chan os.Signal, 8)
+		signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+		fmt.Println("command", os.Getpid())
+		for sig := range signals {
+			if fmt.Println("command got", sig); sig == syscall.SIGTERM {
+				break
+			}
+		}
 	case "wait": // says which signal came
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
@@ -95,10 +104,10 @@ func fakeCommand(args []string) int {
 	return 0
 }
 
-// fakeSupervisor runs a command that waits.
-func fakeSupervisor(dir string) int {
+// fakeSupervisor runs a command.
+func fakeSupervisor(dir, command string) int {
 	os.Setenv("TMPDIR", dir)
-	code, err := Run(configFor([]string{"wait"}, os.Stdout))
+	code, err := Run(configFor([]string{command}, os.Stdout))
 	if err != nil {
 		fmt.Println("failed:", err)
 	}
@@ -313,7 +322,7 @@ func startSupervisor(t *testing.T, k *talk) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "supervisor", k.dir)
+	cmd := exec.Command(self, "supervisor", k.dir, "wait")
 	cmd.Stdout, cmd.Stderr = k.w, k.w
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
