@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TAGS    := grpcnotrace,disable_pgv
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build test check format vet staticcheck race vulnerabilities generate generated demo clean bench-proxy bench-footprint
+.PHONY: bench-change help build test check format vet staticcheck race vulnerabilities generate generated demo clean bench-proxy bench-footprint
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-zA-Z0-9_-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,3 +54,6 @@ bench-proxy: build ## CPU, rate, latency and memory beside nginx, HAProxy and En
 
 bench-footprint: build ## memory, size and start of an idle leno-proxy with 100 clusters
 	$(GO) run ./test/bench/cmd/bench footprint -leno bin/leno-proxy -write docs/performance.md
+
+bench-change: ## how long a changed route takes from the store to every proxy
+	$(GO) test ./test/mesh -run '^$$' -bench ChangeInForce -benchtime 50x -count 5

@@ -31,6 +31,7 @@ const joinSeconds = 300
 
 type runOptions struct {
 	service, account, name, address, health string
+	metrics                                 string
 	ports, upstreams, labels                []string
 	server, token, tokenFile, state         string
 	logLevel                                string
@@ -75,6 +76,7 @@ Without a join token, run asks the control plane of this user for one
 	f.StringVar(&o.name, "name", "", "name of the workload (default: the service's name and something random)")
 	f.StringVar(&o.address, "address", "127.0.0.1", "IP address that other machines reach this one at")
 	f.StringVar(&o.health, "health", "", "path that answers 200 when the program is healthy (default: its port takes connections)")
+	f.StringVar(&o.metrics, "metrics", "", "HOST:PORT where the proxy serves /metrics (OpenMetrics) and /ready (default: on its admin socket alone)")
 	f.StringArrayVar(&o.upstreams, "upstream", nil, "NAME:PORT=LOCALPORT opens a local port that leads to a service; may be repeated")
 	f.StringArrayVar(&o.labels, "label", nil, "KEY=VALUE on the workload; may be repeated")
 	f.StringVar(&o.server, "server", defaultProxyServer, "HOST:PORT of the control plane that proxies connect to")
@@ -109,6 +111,7 @@ func (o *runOptions) config(env *Env, args []string) (*supervise.Config, map[int
 			Namespace: env.Namespace(), Service: o.service, Account: cmp.Or(o.account, o.service),
 			Name:    cmp.Or(o.name, o.service+"-"+strings.ToLower(rand.Text()[:6])),
 			Address: o.address, Ports: numbers, Labels: o.labels, Upstreams: o.upstreams, Health: o.health,
+			Metrics: o.metrics,
 		},
 		Command: args, Environ: os.Environ(), In: env.In, Out: env.Out, Err: env.Err,
 		Log: slog.New(slog.NewTextHandler(env.Err, &slog.HandlerOptions{Level: level})),
@@ -130,6 +133,11 @@ func (o *runOptions) check(args []string) error {
 	}
 	if _, port, err := net.SplitHostPort(o.server); err != nil || portNumber(port) == 0 {
 		return usage("the server %q is not HOST:PORT; it is the control plane's address for proxies, and LENO_SERVER names the one for commands", o.server)
+	}
+	if o.metrics != "" {
+		if _, port, err := net.SplitHostPort(o.metrics); err != nil || portNumber(port) == 0 {
+			return usage("--metrics %q is not HOST:PORT", o.metrics)
+		}
 	}
 	if address, err := netip.ParseAddr(o.address); err != nil || address.IsUnspecified() {
 		return usage("the address %q is not an IP address of this machine", o.address)

@@ -104,6 +104,9 @@ func (s *supervisor) arguments() []string {
 	if w.Health != "" {
 		args = append(args, "--health", w.Health)
 	}
+	if w.Metrics != "" {
+		args = append(args, "--metrics", w.Metrics)
+	}
 	for _, port := range w.Ports {
 		args = append(args, "--port", strconv.Itoa(port))
 	}

@@ -55,6 +55,7 @@ type Workload struct {
 	Labels                      []string // KEY=VALUE
 	Upstreams                   []string // NAME:PORT=LOCALPORT
 	Health                      string   // path; empty for none
+	Metrics                     string   // HOST:PORT of the sidecar's metrics; empty for none
 }
 
 // supervisor is one Run. All its fields belong to that goroutine.

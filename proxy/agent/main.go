@@ -167,6 +167,7 @@ func runSidecar(ctx context.Context, args []string, version string, errOut io.Wr
 	f.Var(&upstreams, "upstream", "")
 	f.StringVar(&s.HTTPProxy, "http-proxy", "", "")
 	f.StringVar(&s.Admin, "admin", "", "")
+	f.StringVar(&s.Metrics, "metrics", "", "")
 	f.StringVar(&s.Health, "health", "", "")
 	f.StringVar(&s.Zone, "zone", "", "")
 	readyFD := f.Int("ready-fd", -1, "")

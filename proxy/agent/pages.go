@@ -67,6 +67,12 @@ func (p *proxy) pages(ready func() (reason string), drain func(), certificates f
 	}
 }
 
+// scrapePages are those that a TCP port may show to anyone who reaches it:
+// counters and readiness, no configuration, and nothing that changes the proxy.
+func scrapePages(all map[string]admin.Page) map[string]admin.Page {
+	return map[string]admin.Page{"/metrics": all["/stats/prometheus"], "/stats/prometheus": all["/stats/prometheus"], "/ready": all["/ready"]}
+}
+
 func (p *proxy) state(ready func() string) string {
 	switch {
 	case p.engine.Draining():

@@ -39,6 +39,7 @@ type Sidecar struct {
 	Upstreams []Upstream
 	HTTPProxy string // where to serve HTTP_PROXY, HOST:PORT
 	Admin     string // path of the admin socket
+	Metrics   string // HOST:PORT for scrapers and probes, empty for none
 	Health    string // path of an HTTP health check, empty: the port is listened on
 	Zone      string
 }
@@ -187,6 +188,13 @@ func (j *joined) bindAll() (Bound, error) {
 			return b, fmt.Errorf("listen for the admin interface: %w", err)
 		}
 		j.proxy.serveAdmin(ln, j.proxy.pages(j.notReady, func() { j.proxy.stopAccepting() }, j.certificates))
+	}
+	if j.Metrics != "" {
+		ln, err := listenAdmin("tcp", j.Metrics)
+		if err != nil {
+			return b, fmt.Errorf("listen for metrics: %w", err)
+		}
+		j.proxy.serveAdmin(ln, scrapePages(j.proxy.pages(j.notReady, nil, nil)))
 	}
 	return b, nil
 }

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // mesh is a control plane with its command line's view.
 type mesh struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	config server.Config
 	server *server.Server
@@ -42,7 +42,7 @@ type mesh struct {
 }
 
 // newMesh starts a control plane; it ends with the test.
-func newMesh(t *testing.T) *mesh {
+func newMesh(t testing.TB) *mesh {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "leno") // short enough for a socket's path
 	if err != nil {
@@ -80,7 +80,7 @@ func (m *mesh) stop() {
 	}
 }
 
-func testLog(t *testing.T) *slog.Logger {
+func testLog(t testing.TB) *slog.Logger {
 	if os.Getenv("LENO_TEST_LOG") == "" {
 		return slog.New(slog.DiscardHandler)
 	}
