@@ -230,7 +230,7 @@ func (e *Engine) exchange(d *downstream) *exchange {
 	x.d = d
 	x.Conn = &d.c.Info
 	x.Reset()
-	x.pumping, x.bodyRead, x.responded, x.mtls, x.latency = false, false, false, false, 0
+	x.pumping, x.bodyRead, x.responded, x.mtls, x.latency, x.ended = false, false, false, false, 0, 0
 	x.back.Reset()
 	return x
 }

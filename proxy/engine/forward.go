@@ -31,6 +31,7 @@ type exchange struct {
 	pumped    chan error // its end
 	bodyRead  bool       // body bytes were taken from the client: no second try
 	latency   int64      // ns to the answer's head
+	ended     int64      // lib/clock; 0 if no endpoint was asked
 	responded bool       // something of an answer was sent to the client
 }
 
@@ -218,7 +219,7 @@ func (x *exchange) try(down http.Stream, c *plan.Cluster, r *plan.Route) (http.S
 		}
 		x.Workload = ep.Workload
 		x.Attempts++
-		begun := clock.Now()
+		begun := ask.Now
 		ep.Begin(begun)
 		f := x.attempt(down, ep, deadline)
 		if f == nil && !x.again(c, r, deadline) {
@@ -489,7 +490,8 @@ func (x *exchange) upgrade(h *plan.HTTP, r *plan.Route) *http.Error {
 
 // end tells the endpoint how the exchange went.
 func (x *exchange) end(ep *balance.Endpoint) {
-	ep.End(clock.Now(), outcome(x.Fault, x.latency))
+	x.ended = clock.Now()
+	ep.End(x.ended, outcome(x.Fault, x.latency))
 }
 
 func noEndpoint(c *plan.Cluster) string {

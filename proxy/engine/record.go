@@ -40,8 +40,11 @@ func (e *Engine) record(x *exchange, parsed bool) {
 		k.Source = e.Source
 	}
 	r := stats.Request{Status: x.Status, Sent: uint64(x.In), Received: uint64(x.Out)}
+	if x.ended == 0 {
+		x.ended = clock.Now()
+	}
 	if x.Start != 0 {
-		r.Duration = time.Duration(clock.Now() - x.Start)
+		r.Duration = time.Duration(x.ended - x.Start)
 	}
 	if k.Protocol == "grpc" {
 		r.GRPC = x.grpcStatus() + 1

@@ -70,16 +70,21 @@ func HasControl(s []byte) bool {
 	)
 	// Eight bytes at a time: v-0x20 borrows into the high bit of each byte
 	// below 0x20, and v^0x7f is zero for DEL. A borrow can pass on and a tab
-	// is caught too, so a hit is looked at byte by byte.
-	for len(s) >= 8 {
-		v := binary.LittleEndian.Uint64(s)
+	// is caught too, so a hit is looked at byte by byte. The last eight bytes
+	// overlap those before.
+	if len(s) < 8 {
+		return hasControlSlow(s)
+	}
+	for i := 0; ; i = min(i+8, len(s)-8) {
+		v := binary.LittleEndian.Uint64(s[i:])
 		del := v ^ (ones * 0x7f)
-		if ((v-ones*0x20)&^v|(del-ones)&^del)&highs != 0 && hasControlSlow(s[:8]) {
+		if ((v-ones*0x20)&^v|(del-ones)&^del)&highs != 0 && hasControlSlow(s[i:i+8]) {
 			return true
 		}
-		s = s[8:]
+		if i == len(s)-8 {
+			return false
+		}
 	}
-	return hasControlSlow(s)
 }
 
 func hasControlSlow(s []byte) bool {

@@ -26,7 +26,7 @@ const maxInterims = 16
 func (s *clientStream) begin(reused bool) {
 	s.start()
 	s.reused = reused
-	s.tunnel.Store(false)
+	unset(&s.tunnel)
 	s.interims, s.answered, s.close, s.firstByte = 0, false, false, false
 }
 

@@ -65,14 +65,20 @@ type cause struct{ err error }
 // start makes the link ready for an exchange.
 func (l *link) start() {
 	l.in, l.scan, l.asked = inbound{}, scanner{}, request{}
-	l.reading.Store(false)
-	l.sent.Store(false)
-	l.whole.Store(false)
-	l.decision.made.Store(false)
+	for _, b := range [...]*atomic.Bool{&l.reading, &l.sent, &l.whole, &l.decision.made} {
+		unset(b)
+	}
 	l.mu.Lock()
 	l.decision.cond.L = &l.mu
 	l.out, l.left, l.begun, l.ended, l.failed = modeNone, 0, false, false, false
 	l.mu.Unlock()
+}
+
+// unset is Store(false) without its barrier where it is false already.
+func unset(b *atomic.Bool) {
+	if b.Load() {
+		b.Store(false)
+	}
 }
 
 // await sends what is held and blocks until bytes of the peer are added to those

@@ -168,7 +168,7 @@ const maxYieldPause = 15
 func (x *serverStream) begin() {
 	x.start()
 	x.version = 1
-	x.expecting.Store(false)
+	unset(&x.expecting)
 	x.headRead, x.refused, x.answered, x.close, x.tunnel, x.keyed = false, false, false, false, false, false
 }
 
@@ -192,7 +192,7 @@ func (x *serverStream) ReadHead(h *http.Head) error {
 		return x.refuse(bad)
 	}
 	x.refused = false
-	x.reading.Store(false)
+	unset(&x.reading)
 	method := h.Method()
 	x.asked = request{head: string(method) == "HEAD", connect: string(method) == "CONNECT", protocol: h.Protocol}
 	if h.Protocol == "websocket" {
@@ -241,7 +241,7 @@ func (x *serverStream) proceed() error {
 		x.mu.Unlock()
 		return nil
 	}
-	x.expecting.Store(false)
+	unset(&x.expecting)
 	err := x.putRaw(continueHead)
 	if err == nil {
 		err = x.flushLocked()
@@ -278,7 +278,7 @@ func (x *serverStream) WriteHead(h *http.Head, end bool) error {
 		return x.unlock(err)
 	}
 	x.begun, x.answered, x.close = true, true, a.close
-	x.expecting.Store(false)
+	unset(&x.expecting)
 	x.out, x.left = a.framing, h.Length
 	x.ended = end && a.framing != modeTunnel
 	if a.framing == modeTunnel {
@@ -329,7 +329,7 @@ func (x *serverStream) interim(h *http.Head) error {
 		return nil
 	}
 	if h.Status == 100 {
-		x.expecting.Store(false)
+		unset(&x.expecting)
 	}
 	if err := x.putResponse(h, answer{}); err != nil {
 		return err
