@@ -88,18 +88,31 @@ func (e *Env) demo(ctx context.Context, o demoOptions) (err error) {
 	d.report.Sidecar = strings.Join(supervise.Find(d.executable), " ")
 	if err := d.start(ctx); err != nil {
 		if ctx.Err() != nil {
-			err = &ExitError{Code: ExitDifferent} // Ctrl-C before the shop was open
+			err = errors.New("the demo was ended before the shop was open")
 		}
-		return errors.Join(err, d.end())
+		return d.failed(errors.Join(err, d.end()))
 	}
 	err = d.show(ctx)
 	if ended := d.end(); ended != nil {
 		d.report.Errors = append(d.report.Errors, ended.Error())
 	}
 	if err != nil {
-		return err
+		return d.failed(err)
 	}
 	return d.conclude()
+}
+
+// failed reports that the demo could not be shown, where a report is wanted.
+func (d *demo) failed(err error) error {
+	r := demoReport{
+		Edges: []edgeReport{}, Splits: map[string]float64{}, Proxies: []demoProxy{}, Sidecar: d.report.Sidecar,
+		StartedInMS: d.report.StartedInMS, FirstRequestMS: d.report.FirstRequestMS, Errors: append(d.report.Errors, err.Error()),
+	}
+	done, printed := d.env.printData(r)
+	if printed != nil || !done {
+		return errors.Join(err, printed)
+	}
+	return &ExitError{Code: ExitDifferent}
 }
 
 // start brings up the control plane and the shop.
@@ -137,6 +150,9 @@ func (d *demo) start(ctx context.Context) (err error) {
 	}
 	_, d.wanted = running(d.instances)
 	if err := d.awaitShop(ctx); err != nil {
+		return err
+	}
+	if err := d.awaitConfiguration(ctx); err != nil {
 		return err
 	}
 	d.report.StartedInMS = time.Since(d.begun).Milliseconds()
@@ -201,6 +217,28 @@ func (d *demo) awaitShop(ctx context.Context) error {
 	}
 }
 
+// awaitConfiguration waits until every proxy knows where the others are.
+func (d *demo) awaitConfiguration(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, demoStart)
+	defer cancel()
+	stream, err := d.client.Wait(ctx, &adminv1.WaitRequest{})
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	last := &adminv1.WaitResponse{}
+	for stream.Receive() && !last.GetFinished() {
+		last = stream.Msg()
+	}
+	if len(last.GetRejected()) > 0 {
+		return fmt.Errorf("the shop's configuration was refused: %s", rejections(last.GetRejected()))
+	}
+	if !last.GetFinished() {
+		return fmt.Errorf("%d of %d proxies have their configuration; waiting for %s: %w", last.GetDone(), last.GetTotal(), waitingFor(last), stream.Err())
+	}
+	return nil
+}
+
 // awaitPage lets the shopper begin and waits for the first page.
 func (d *demo) awaitPage(ctx context.Context) error {
 	shopper := d.shopper()
@@ -233,122 +271,12 @@ func (i *instance) gone() bool {
 	}
 }
 
-// show looks at the traffic once a second until the time is up or ctx ends.
-func (d *demo) show(ctx context.Context) error {
-	if d.env.flags.output == "table" {
-		if d.screen = newScreen(d.env); d.screen != nil {
-			defer d.screen.leave()
-		} else {
-			d.introduce()
-		}
-	}
-	if d.options.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d.options.duration)
-		defer cancel()
-	}
-	for round := 0; ; round++ {
-		if err := d.look(context.WithoutCancel(ctx)); err != nil {
-			return err
-		}
-		d.draw(round)
-		if ctx.Err() != nil {
-			return nil
-		}
-		// Just before a second ends, so that each is counted whole.
-		next := time.NewTimer(time.Until(time.Now().Add(time.Second + 30*time.Millisecond).Truncate(time.Second).Add(-30 * time.Millisecond)))
-		select {
-		case <-next.C:
-		case <-ctx.Done():
-			next.Stop()
-		}
-	}
-}
-
-// look takes the newest table and notes who has ended.
-func (d *demo) look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	stream, err := d.client.Traffic(ctx, &adminv1.TrafficRequest{Namespace: demoNamespace, Once: true})
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
-	if !stream.Receive() {
-		return fmt.Errorf("read the traffic: %w", stream.Err())
-	}
-	table := stream.Msg()
-	window := time.Duration(table.GetWindowMilliseconds()) * time.Millisecond
-	d.tally.add(table.GetAt()/1000, window, table.GetRows())
-	for _, i := range d.instances {
-		if !i.ended && i.gone() {
-			i.ended = true
-			note := fmt.Sprintf("%s has ended (%s)", i.name, i.How())
-			d.notes = append(d.notes, note)
-			d.report.Errors = append(d.report.Errors, note)
-		}
-	}
-	listed, err := d.client.ListProxies(ctx, &adminv1.ListProxiesRequest{Namespace: demoNamespace})
-	if err != nil {
-		return err
-	}
-	d.report.Proxies = []demoProxy{}
-	for _, p := range listed.GetProxies() {
-		d.report.Proxies = append(d.report.Proxies, demoProxy{p.GetName(), p.GetService(), p.GetHealthy(), p.GetSynced(), p.GetResidentBytes()})
-	}
-	return nil
-}
-
-func (d *demo) draw(round int) {
-	switch {
-	case d.screen != nil:
-		d.screen.draw(d.view(), round == 0)
-	case d.env.flags.output == "table" && round > 0 && round%plainEvery == 0:
-		fmt.Fprintln(d.env.Out, strings.Join(d.view().plainLines(), "\n"))
-	}
-}
-
-func (d *demo) view() *demoView {
-	services, count := running(d.instances)
-	return &demoView{
-		mesh: d.server.TrustDomain(), sidecar: d.report.Sidecar, up: time.Since(d.begun), flows: d.tally.last,
-		services: services, instances: count, wanted: d.wanted, try: d.suggestions(), notes: d.notes,
-	}
-}
-
-// suggestions are what to try, with commands that work as they are.
-func (d *demo) suggestions() []suggestion {
-	leno := d.executable + " --server " + d.server.AdminSocket()
-	file := func(name string) string { return filepath.Join(d.dir, name) }
-	pid := 0
-	for _, i := range d.instances {
-		if i.service == "cart" && !i.ended {
-			pid = i.PID()
-			break
-		}
-	}
-	all := []suggestion{
-		{"Shift traffic", leno + " apply -f " + file("shift.yaml"), "half of the catalogue's requests go to its second version"},
-		{"Deny a caller", leno + " apply -f " + file("deny.yaml"), "the web front may not call the cart, so its pages fail; delete instead of apply ends it"},
-	}
-	if pid != 0 {
-		all = append(all, suggestion{"Kill an instance", fmt.Sprintf("/bin/kill %d", pid), "one of two carts leaves, and no request fails"})
-	}
-	return all
-}
-
-// introduce says the same to a log.
-func (d *demo) introduce() {
-	fmt.Fprintf(d.env.Out, "The shop is open after %d ms: mesh %s, sidecars run %s.\n", d.report.FirstRequestMS, d.server.TrustDomain(), d.report.Sidecar)
-	for _, s := range d.suggestions() {
-		fmt.Fprintf(d.env.Out, "%s (%s):\n  %s\n", s.what, s.then, s.command)
-	}
-	fmt.Fprintln(d.env.Out)
-}
-
 // end ends the shopper, then the shop, then the control plane, and removes what
 // they had. Ctrl-C once more ends them at once.
 func (d *demo) end() error {
+	if d.env.ErrTerminal {
+		fmt.Fprintln(d.env.Err, "Ending the shop in order; Ctrl-C once more ends it at once.")
+	}
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, syscall.SIGINT, syscall.SIGTERM)
 	defer signal.Stop(again)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -84,16 +85,26 @@ func shopInstances(rate int) ([]*instance, error) {
 	}), nil
 }
 
-// freePorts asks the kernel for ports that nobody uses now.
+// Ports that kernels do not give to those who ask for any: nothing of the demo
+// itself takes one between finding it and listening on it.
+const (
+	lowestPort  = 15_100
+	highestPort = 32_000
+)
+
+// freePorts finds ports that nobody listens on now.
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	for tries := 0; len(ports) < n; tries++ {
+		port := lowestPort + rand.IntN(highestPort-lowestPort)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		switch {
+		case err == nil:
+			defer l.Close() // after all are found, so that none is found twice
+			ports = append(ports, port)
+		case tries > 1000:
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
-		defer l.Close() // after all are found, so that none is found twice
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }
