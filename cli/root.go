@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,11 @@ func Main(ctx context.Context, env *Env, args []string, extra ...*cobra.Command)
 	}
 	root := Root(env, extra...)
 	root.SetArgs(args)
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		if found, _, err := root.Find(args); err == nil && found == root {
+			root.SetArgs(args[:1]) // an unknown verb, whose flags mean nothing
+		}
+	}
 	err := root.ExecuteContext(ctx)
 	var exit *ExitError
 	if err == nil || errors.As(err, &exit) && exit.Err == nil {

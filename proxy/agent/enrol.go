@@ -71,17 +71,27 @@ func (s *issuer) Issue(ctx context.Context, token string, csr []byte) (identity.
 }
 
 func (s *issuer) noteRefusal(token string, err error) {
-	var status *grpc.Status
-	if token == "" || !errors.As(err, &status) {
+	if token == "" {
 		return
 	}
-	switch status.Code {
-	case grpc.Unauthenticated, grpc.PermissionDenied, grpc.InvalidArgument, grpc.NotFound, grpc.AlreadyExists:
-		s.fatal()
-		select {
-		case s.refused <- errors.New("the control plane refuses the join token: " + status.Message):
-		default:
+	var untrusted *identity.UntrustedError
+	var status *grpc.Status
+	switch {
+	case errors.As(err, &untrusted):
+		s.refuse(fmt.Errorf("the control plane at %s is not to be trusted: %w", s.server, untrusted))
+	case errors.As(err, &status):
+		switch status.Code {
+		case grpc.Unauthenticated, grpc.PermissionDenied, grpc.InvalidArgument, grpc.NotFound, grpc.AlreadyExists:
+			s.refuse(errors.New("the control plane refuses the join token: " + status.Message))
 		}
+	}
+}
+
+func (s *issuer) refuse(err error) {
+	s.fatal()
+	select {
+	case s.refused <- err:
+	default:
 	}
 }
 

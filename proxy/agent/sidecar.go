@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/leno-mesh/leno/lib/cell"
+	"github.com/leno-mesh/leno/lib/jointoken"
 	"github.com/leno-mesh/leno/lib/spiffe"
 	"github.com/leno-mesh/leno/proxy/conn"
 	"github.com/leno-mesh/leno/proxy/engine"
@@ -64,6 +65,11 @@ type Bound struct {
 // taken out of rotation and what is under way may finish. ready is called when
 // the application can make calls.
 func RunSidecar(ctx context.Context, s Sidecar, ready func(Bound)) error {
+	if s.Token != "" {
+		if _, err := jointoken.Parse(s.Token); err != nil {
+			return err
+		}
+	}
 	if err := os.MkdirAll(s.State, 0o700); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
 	}

@@ -25,10 +25,21 @@ func ServerVerifier(token string, now func() time.Time) (*stdtls.Config, error) 
 	}
 	config := serverConfig(now)
 	config.VerifyConnection = func(state stdtls.ConnectionState) error {
-		return verifyPinned(state.PeerCertificates, t.Root(), config.Time())
+		if err := verifyPinned(state.PeerCertificates, t.Root(), config.Time()); err != nil {
+			return &UntrustedError{err}
+		}
+		return nil
 	}
 	return config, nil
 }
+
+// UntrustedError says that a server is not the one that made the join token:
+// contacting it again would not help.
+type UntrustedError struct{ err error }
+
+func (e *UntrustedError) Error() string { return e.err.Error() }
+
+func (e *UntrustedError) Unwrap() error { return e.err }
 
 // ServerByIdentity returns the TLS configuration for every later contact: both
 // sides prove themselves by the newest identity in the cell and its bundle.
