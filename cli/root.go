@@ -19,7 +19,9 @@ func Main(ctx context.Context, env *Env, args []string, extra ...*cobra.Command)
 	}
 	root := Root(env, extra...)
 	root.SetArgs(args)
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd(args...)
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") && !strings.HasPrefix(args[0], "__") {
 		if found, _, err := root.Find(args); err == nil && found == root {
 			root.SetArgs(args[:1]) // an unknown verb, whose flags mean nothing
 		}
