@@ -50,7 +50,14 @@ func (g *guard) empty(now int64, limits *http.Limits) error {
 	return nil
 }
 
-func (g *guard) useful() { g.noise = 0 }
+func (g *guard) useful() {
+	g.noise = 0
+	g.moved()
+}
+
+// moved counts a frame that carried something, in either direction: for each the
+// peer may measure the round trip with a PING. gRPC's libraries do.
+func (g *guard) moved() { g.control = max(0, g.control-1) }
 
 // answer counts a frame that we must answer.
 func (g *guard) answer(now int64, limits *http.Limits) error {

@@ -95,6 +95,30 @@ func (p *peer) reset() (uint32, http2.ErrCode) {
 	return 0, 0
 }
 
+// gRPC's libraries measure the round trip with a PING for each DATA frame.
+func TestPingsBesideDataAreNoFlood(t *testing.T) {
+	post := append([]string{}, get...)
+	post[1] = "POST"
+	p := client(t, serve(t, ServerOptions{}, echo))
+	p.headers(1, false, post...)
+	const pings = 3000
+	for range pings {
+		_ = p.f.WriteData(1, false, []byte("x"))
+		_ = p.f.WritePing(false, [8]byte{})
+	}
+	acks := 0
+	end := p.until(func(f http2.Frame) bool {
+		if ping, ok := f.(*http2.PingFrame); ok && ping.IsAck() {
+			acks++
+		}
+		_, away := f.(*http2.GoAwayFrame)
+		return away || acks == pings
+	})
+	if away, ok := end.(*http2.GoAwayFrame); ok || end == nil {
+		t.Errorf("after %d acknowledgements the connection ended: %v", acks, away)
+	}
+}
+
 func TestServerAnswersViolations(t *testing.T) {
 	post := append([]string{}, get...)
 	post[1] = "POST"

@@ -55,7 +55,7 @@ func TestBothSidesWorkOverTLS(t *testing.T) {
 		return c, c.StartTLS(func(nc net.Conn) *tls.Conn { return tls.Client(nc, theirs) }).Handshake()
 	}})
 	defer tr.Drain()
-	client := &stdhttp.Client{Transport: &stdhttp.Transport{TLSClientConfig: theirs, ForceAttemptHTTP2: true}}
+	client := &stdhttp.Client{Transport: &stdhttp.Transport{TLSClientConfig: theirs.Clone(), ForceAttemptHTTP2: true}}
 	defer client.CloseIdleConnections()
 
 	want := noise(1 << 20)

@@ -260,6 +260,7 @@ func (st *stream) WriteData(p []byte, end bool) error {
 		last := end && n == len(p)
 		o := s.w.buffer()
 		o.b = appendFrame(o.b, n, frameData, flagIf(last), st.id)
+		s.guard.moved()
 		o.b = append(o.b, p[:n]...)
 		p = p[n:]
 		st.sendWindow -= int64(n)
