@@ -18,6 +18,10 @@ func ready(s http.Stream) bool {
 	return ok && b.Buffered()
 }
 
+// ended reports the orderly end of a stream: io.EOF itself. A connection that
+// was lost is an error that may well wrap io.EOF, and must not be taken for it.
+func ended(err error) bool { return err == io.EOF }
+
 // copyBody moves a body and its trailers from one stream to another. It flushes
 // before every wait, so that nothing is held back while the sender thinks.
 func copyBody(to, from http.Stream, trailers *http.Head, count *int64) error {
@@ -28,7 +32,7 @@ func copyBody(to, from http.Stream, trailers *http.Head, count *int64) error {
 			}
 		}
 		p, err := from.ReadData()
-		if errors.Is(err, io.EOF) {
+		if ended(err) {
 			break
 		}
 		if err != nil {
@@ -58,7 +62,7 @@ func copyTunnel(to, from http.Stream, count *int64) error {
 			}
 		}
 		p, err := from.ReadData()
-		if errors.Is(err, io.EOF) {
+		if ended(err) {
 			return to.WriteData(nil, true)
 		}
 		if err != nil {
@@ -172,7 +176,7 @@ type streamEnd struct {
 
 func (f *streamEnd) first() error {
 	f.read, f.err = f.s.ReadData()
-	if errors.Is(f.err, io.EOF) {
+	if ended(f.err) {
 		return nil
 	}
 	return f.err
@@ -214,7 +218,7 @@ func (f *streamEnd) in(c *conn.Conn, count *atomic.Int64) error {
 			}
 			count.Add(int64(len(p)))
 		}
-		if errors.Is(err, io.EOF) {
+		if ended(err) {
 			return c.CloseWrite()
 		}
 		if err != nil {
