@@ -9,7 +9,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 	"github.com/leno-mesh/leno/lib/buf"
 	"github.com/leno-mesh/leno/lib/cell"
 	"github.com/leno-mesh/leno/lib/clock"
+	"github.com/leno-mesh/leno/lib/log"
 	"github.com/leno-mesh/leno/proxy/conn"
 	"github.com/leno-mesh/leno/proxy/http"
 	"github.com/leno-mesh/leno/proxy/http/h2"
@@ -38,7 +38,7 @@ type Config struct {
 	Plan   *cell.Cell[plan.Plan]
 	Demand Demand // nil: the plan is all there is
 	Stats  *stats.Registry
-	Log    *slog.Logger
+	Log    log.Logger
 	// Source names the application behind a sidecar, NAMESPACE/ACCOUNT: who
 	// its outbound traffic comes from.
 	Source string
