@@ -101,21 +101,23 @@ func TestPingsBesideDataAreNoFlood(t *testing.T) {
 	post[1] = "POST"
 	p := client(t, serve(t, ServerOptions{}, echo))
 	p.headers(1, false, post...)
-	const pings = 3000
-	for range pings {
-		_ = p.f.WriteData(1, false, []byte("x"))
-		_ = p.f.WritePing(false, [8]byte{})
-	}
-	acks := 0
-	end := p.until(func(f http2.Frame) bool {
-		if ping, ok := f.(*http2.PingFrame); ok && ping.IsAck() {
-			acks++
+	for round := range 30 {
+		const pings = 100
+		for range pings {
+			_ = p.f.WriteData(1, false, []byte("x"))
+			_ = p.f.WritePing(false, [8]byte{})
 		}
-		_, away := f.(*http2.GoAwayFrame)
-		return away || acks == pings
-	})
-	if away, ok := end.(*http2.GoAwayFrame); ok || end == nil {
-		t.Errorf("after %d acknowledgements the connection ended: %v", acks, away)
+		acks := 0
+		end := p.until(func(f http2.Frame) bool {
+			if ping, ok := f.(*http2.PingFrame); ok && ping.IsAck() {
+				acks++
+			}
+			_, away := f.(*http2.GoAwayFrame)
+			return away || acks == pings
+		})
+		if away, ok := end.(*http2.GoAwayFrame); ok || end == nil {
+			t.Fatalf("after %d acknowledgements the connection ended: %v", round*pings+acks, away)
+		}
 	}
 }
 
