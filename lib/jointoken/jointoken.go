@@ -14,7 +14,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
-	"log/slog"
 	"strings"
 )
 
@@ -108,5 +107,5 @@ func (t Token) String() string { return version + "." + t.id + ".hidden" }
 // GoString hides the secret.
 func (t Token) GoString() string { return t.String() }
 
-// LogValue hides the secret.
-func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+// MarshalText hides the secret, from logs and JSON too.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }

@@ -2,11 +2,11 @@ package agent
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"strconv"
 	"time"
 
+	"github.com/leno-mesh/leno/lib/log"
 	"github.com/leno-mesh/leno/proxy/balance"
 	"github.com/leno-mesh/leno/proxy/plan"
 )
@@ -14,7 +14,7 @@ import (
 // resolver keeps the endpoints of STRICT_DNS clusters as their names resolve.
 type resolver struct {
 	configuration *configuration
-	log           *slog.Logger
+	log           log.Logger
 }
 
 // run resolves the names of every cluster that has any until ctx ends; each

@@ -3,13 +3,13 @@ package agent
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/leno-mesh/leno/lib/backoff"
+	"github.com/leno-mesh/leno/lib/log"
 	"github.com/leno-mesh/leno/proxy/grpc"
 	"github.com/leno-mesh/leno/proxy/http"
 	"github.com/leno-mesh/leno/proxy/plan"
@@ -34,7 +34,7 @@ const (
 // subscribes to its roots and to whatever they refer to, and to nothing else:
 // the proxy's memory follows what its application uses.
 type follower struct {
-	log           *slog.Logger
+	log           log.Logger
 	configuration *configuration
 	transport     http.Transport
 	authority     string
@@ -64,7 +64,7 @@ type status struct {
 	rejected  map[string]string // by name
 }
 
-func newFollower(log *slog.Logger) *follower {
+func newFollower(log log.Logger) *follower {
 	return &follower{
 		log: log, wake: make(chan struct{}, 1), scheme: "https",
 		roots: map[resourceID]bool{}, subscribed: map[resourceID]bool{}, absent: map[resourceID]time.Time{},

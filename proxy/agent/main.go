@@ -2,22 +2,24 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/leno-mesh/leno/lib/log"
 )
 
 const usage = `leno-proxy moves the traffic of a service mesh.
@@ -85,13 +87,11 @@ func shared(f *flag.FlagSet, o *Options, errOut io.Writer) (finish func() error)
 	level := f.String("log-level", "info", "")
 	f.DurationVar(&o.Drain, "drain-timeout", 10*time.Second, "")
 	return func() error {
-		o.Level = new(slog.LevelVar)
-		var l slog.Level
-		if err := l.UnmarshalText([]byte(*level)); err != nil {
+		o.Level = new(log.Level)
+		if !o.Level.Set(*level) {
 			return &usageError{"-log-level is debug, info, warn or error"}
 		}
-		o.Level.Set(l)
-		o.Log = slog.New(slog.NewTextHandler(errOut, &slog.HandlerOptions{Level: o.Level}))
+		o.Log = log.New(errOut, o.Level)
 		return nil
 	}
 }
@@ -207,9 +207,15 @@ func teller(fd int) func(map[string]string) {
 		if f == nil {
 			return
 		}
-		if b, err := json.Marshal(m); err == nil {
-			_, _ = f.Write(append(b, '\n'))
+		b := []byte{'{'}
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			if len(b) > 1 {
+				b = append(b, ',')
+			}
+			b = append(appendJSONString(b, key), ':')
+			b = appendJSONString(b, m[key])
 		}
+		_, _ = f.Write(append(b, "}\n"...))
 		f.Close()
 		f = nil
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"net/url"
@@ -84,15 +83,10 @@ func (p *proxy) state(ready func() string) string {
 }
 
 func (p *proxy) setLevel(level string) admin.Answer {
-	var l slog.Level
-	if level == "" {
-		return admin.Text(200, "level: "+p.level.Level().String()+"\n")
-	}
-	if err := l.UnmarshalText([]byte(level)); err != nil {
+	if level != "" && !p.level.Set(level) {
 		return admin.Text(400, "the level is debug, info, warn or error\n")
 	}
-	p.level.Set(l)
-	return admin.Text(200, "level: "+l.String()+"\n")
+	return admin.Text(200, "level: "+p.level.String()+"\n")
 }
 
 // serveAdmin serves the pages on ln until it is closed.

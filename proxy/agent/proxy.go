@@ -4,7 +4,6 @@ package agent
 
 import (
 	"context"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/leno-mesh/leno/lib/cell"
+	"github.com/leno-mesh/leno/lib/log"
 	"github.com/leno-mesh/leno/proxy/balance"
 	"github.com/leno-mesh/leno/proxy/conn"
 	"github.com/leno-mesh/leno/proxy/engine"
@@ -23,8 +23,8 @@ import (
 
 // Options are what every mode takes.
 type Options struct {
-	Log     *slog.Logger
-	Level   *slog.LevelVar // of Log
+	Log     log.Logger
+	Level   *log.Level // of Log; nil if nothing may change it
 	Version string
 	// Drain bounds how long connections may go on after the end was asked for.
 	Drain time.Duration
@@ -34,8 +34,8 @@ type Options struct {
 // counters.
 type proxy struct {
 	Options
-	log           *slog.Logger
-	level         *slog.LevelVar
+	log           log.Logger
+	level         *log.Level
 	version       string
 	configuration *configuration
 	engine        *engine.Engine
@@ -47,6 +47,9 @@ type proxy struct {
 }
 
 func newProxy(o Options, identity *cell.Cell[tls.Identity], demand engine.Demand, source string) *proxy {
+	if o.Level == nil {
+		o.Level = new(log.Level)
+	}
 	p := &proxy{Options: o, log: o.Log, level: o.Level, version: o.Version, stats: stats.NewRegistry(0, 0), started: time.Now()}
 	decisions := new(plan.Decisions)
 	p.configuration = newConfiguration(plan.Environment{Identity: identity, ReadFile: readFile, Seed: rand.Uint64(), Decisions: decisions})

@@ -5,11 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"slices"
 
+	"github.com/leno-mesh/leno/lib/log"
 	"github.com/leno-mesh/leno/proxy/plan"
 	"github.com/leno-mesh/leno/xds/wire"
 )
@@ -76,7 +76,7 @@ func RunStatic(ctx context.Context, b *wire.Bootstrap, o Options, ready func(map
 
 // Check says what is wrong with a bootstrap, without running it.
 func Check(b *wire.Bootstrap) error {
-	p := newProxy(Options{Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar)}, nil, nil, "")
+	p := newProxy(Options{Log: log.Discard()}, nil, nil, "")
 	if err := staticResources(b, p.configuration.resources); err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/leno-mesh/leno/lib/backoff"
 	"github.com/leno-mesh/leno/lib/cell"
 	"github.com/leno-mesh/leno/lib/durable"
+	"github.com/leno-mesh/leno/lib/log"
 	"github.com/leno-mesh/leno/proxy/tls"
 )
 
@@ -53,7 +53,7 @@ type Config struct {
 	// Timeout bounds one attempt, 0 is 15 s.
 	Timeout time.Duration
 	// Log may be nil.
-	Log *slog.Logger
+	Log log.Logger
 	// Now is the wall clock and Random of [0, 1); nil are the usual ones.
 	Now    func() time.Time
 	Random func() float64
@@ -89,7 +89,7 @@ func New(config Config) (*Manager, error) {
 		config.Random = rand.Float64
 	}
 	if config.Log == nil {
-		config.Log = slog.New(slog.DiscardHandler)
+		config.Log = log.Discard()
 	}
 	if config.Timeout == 0 {
 		config.Timeout = 15 * time.Second

@@ -150,7 +150,7 @@ func (m *mesh) prepare(service, name string, options ...option) *workload {
 	m.t.Helper()
 	w := &workload{m: m, name: name}
 	w.sidecar = agent.Sidecar{
-		Options: agent.Options{Log: m.log.With("proxy", name), Level: new(slog.LevelVar), Version: "test", Drain: 2 * time.Second},
+		Options: agent.Options{Log: m.log.With("proxy", name), Version: "test", Drain: 2 * time.Second},
 		Server:  m.server.XDSAddress(), Token: m.token(service), State: filepath.Join(m.dir, name), Namespace: "default", Service: service,
 		Workload: name, Address: netip.MustParseAddr("127.0.0.1"), Labels: map[string]string{}, HTTPProxy: "127.0.0.1:0",
 	}
