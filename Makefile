@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TAGS    := grpcnotrace,disable_pgv
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: bench-change help build test check format vet staticcheck race vulnerabilities generate generated demo clean bench-proxy bench-footprint
+.PHONY: bench-change conformance help build test check format vet staticcheck race vulnerabilities generate generated demo clean bench-proxy bench-footprint
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-zA-Z0-9_-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,13 @@ bench-proxy: build ## CPU, rate, latency and memory beside nginx, HAProxy and En
 
 bench-footprint: build ## memory, size and start of an idle leno-proxy with 100 clusters
 	$(GO) run ./test/bench/cmd/bench footprint -leno bin/leno-proxy -write docs/performance.md
+
+conformance: build ## suites of others against leno-proxy: h2spec, gRPC interop
+	@mkdir -p bin/suites
+	@test -x bin/suites/h2spec || GOBIN=$(CURDIR)/bin/suites $(GO) install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+	cd test/real/interop && $(GO) build -o $(CURDIR)/bin/suites/grpc-client google.golang.org/grpc/interop/client && $(GO) build -o $(CURDIR)/bin/suites/grpc-server google.golang.org/grpc/interop/server
+	LENO_PROXY=$(CURDIR)/bin/leno-proxy H2SPEC=$(CURDIR)/bin/suites/h2spec GRPC_CLIENT=$(CURDIR)/bin/suites/grpc-client GRPC_SERVER=$(CURDIR)/bin/suites/grpc-server \
+		$(GO) test -tags conformance -count 1 -v ./test/conformance
 
 bench-change: ## how long a changed route takes from the store to every proxy
 	$(GO) test ./test/mesh -run '^$$' -bench ChangeInForce -benchtime 50x -count 5
