@@ -130,8 +130,8 @@ func (w *world) apply(yaml string) {
 	}
 }
 
-// service declares a Service whose ports, NUMBER/PROTOCOL, lead to the same
-// ports of its workloads.
+// service declares a Service whose ports, NUMBER or NUMBER/PROTOCOL, lead to the
+// same ports of its workloads.
 func (w *world) service(name string, ports ...string) {
 	w.Helper()
 	yaml := fmt.Sprintf(`
@@ -143,8 +143,11 @@ spec:
   ports:
 `, name)
 	for _, p := range ports {
-		number, protocol, _ := strings.Cut(p, "/")
-		yaml += fmt.Sprintf("  - {name: port-%s, port: %[1]s, appProtocol: %s}\n", number, protocol)
+		number, protocol, said := strings.Cut(p, "/")
+		if said {
+			protocol = ", appProtocol: " + protocol
+		}
+		yaml += fmt.Sprintf("  - {name: port-%s, port: %[1]s%s}\n", number, protocol)
 	}
 	w.apply(yaml)
 }
