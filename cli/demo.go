@@ -24,6 +24,8 @@ const (
 	demoStart  = 30 * time.Second // for the shop to be ready
 	demoEnd    = 20 * time.Second // for the shop to end in order
 	plainEvery = 3                // seconds between tables that are not drawn over
+
+	shortestDemo = 3 * time.Second
 )
 
 type demoOptions struct {
@@ -49,6 +51,9 @@ every call that the shop makes was made, over mutual TLS, and succeeded.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.rate < 1 || o.rate > 1000 {
 				return usage("--rate must be 1 to 1000 visits a second")
+			}
+			if o.duration != 0 && o.duration < shortestDemo {
+				return usage("--for must be %s or more: proxies report once a second", shortestDemo)
 			}
 			return env.demo(cmd.Context(), o)
 		},

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"encoding/json"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -227,6 +229,30 @@ func TestTheShopHasAPortForEachProgram(t *testing.T) {
 	}
 	if last := instances[len(instances)-1]; len(instances) != 9 || last.service != "shopper" || last.port != 0 {
 		t.Errorf("%d instances, the last is %+v", len(instances), last)
+	}
+}
+
+func TestADemoThatCannotStartReportsItToo(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env, out, _ := fakeEnv()
+	code := Main(t.Context(), env, []string{"demo", "--for", "5s", "-o", "json", "--data", file})
+	var report demoReport
+	if err := json.Unmarshal(out.Bytes(), &report); err != nil || code != ExitDifferent {
+		t.Fatalf("exit %d, %v: %s", code, err, out)
+	}
+	if report.OK || len(report.Errors) != 1 || !strings.Contains(report.Errors[0], "the data directory "+file+" cannot be used") {
+		t.Errorf("%+v", report)
+	}
+	env, out, stderr := fakeEnv()
+	if code := Main(t.Context(), env, []string{"demo", "--data", file}); code != ExitRefused || out.Len() > 0 || strings.Count(stderr.String(), "\n") != 1 {
+		t.Errorf("exit %d: %s%s", code, out, stderr)
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

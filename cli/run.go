@@ -21,6 +21,7 @@ import (
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	"github.com/leno-mesh/leno/api/admin/v1/adminv1connect"
 	"github.com/leno-mesh/leno/cli/supervise"
+	"github.com/leno-mesh/leno/lib/jointoken"
 )
 
 // defaultProxyServer is where proxies of this machine find leno up.
@@ -218,10 +219,10 @@ func (o *runOptions) joinToken(ctx context.Context, e *Env, client adminv1connec
 		if err != nil {
 			return "", unreadable(o.tokenFile, err)
 		}
-		return strings.TrimSpace(string(token)), nil
+		return checkedToken(string(token), "the file "+o.tokenFile)
 	}
 	if o.token != "" {
-		return o.token, nil
+		return checkedToken(o.token, "--token")
 	}
 	created, err := client.CreateToken(ctx, &adminv1.CreateTokenRequest{
 		Namespace: w.Namespace, Service: w.Service, Account: w.Account, TtlSeconds: joinSeconds, Uses: 1,
@@ -235,6 +236,15 @@ func (o *runOptions) joinToken(ctx context.Context, e *Env, client adminv1connec
 		return "", &ExitError{ExitUnreachable, fmt.Errorf("no control plane answers on %s to give a join token: start one with `leno up`, or make a token there with `leno token create --service %s` and give it by --token-file", e.address(), o.service)}
 	}
 	return "", err
+}
+
+// checkedToken finds here and now what no server would take.
+func checkedToken(text, from string) (string, error) {
+	text = strings.TrimSpace(text)
+	if _, err := jointoken.Parse(text); err != nil {
+		return "", usage("%s holds no join token: %w", from, err)
+	}
+	return text, nil
 }
 
 func hasFiles(dir string) bool {

@@ -11,6 +11,7 @@ import (
 
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	"github.com/leno-mesh/leno/cli/supervise"
+	"github.com/leno-mesh/leno/lib/jointoken"
 )
 
 func TestRunRefusesWhatItCannotUnderstand(t *testing.T) {
@@ -76,8 +77,9 @@ func admitted(t *testing.T, server string, o runOptions, protocols map[int]strin
 
 func TestRunAsksForATokenUnlessItHasOne(t *testing.T) {
 	m := startMesh(t)
+	given, filed := jointoken.New([32]byte{1}).Reveal(), jointoken.New([32]byte{2}).Reveal()
 	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(" from file\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(" "+filed+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	state := t.TempDir()
@@ -89,9 +91,10 @@ func TestRunAsksForATokenUnlessItHasOne(t *testing.T) {
 		fails        string
 	}{
 		{"asked for", m.socket, runOptions{}, "leno1.3kq9x2.SECRET.ROOT", ""},
-		{"given", m.socket, runOptions{token: "given"}, "given", ""},
-		{"in a file", nowhere, runOptions{tokenFile: file}, "from file", ""},
+		{"given", m.socket, runOptions{token: given}, given, ""},
+		{"in a file", nowhere, runOptions{tokenFile: file}, filed, ""},
 		{"in a file that is not there", m.socket, runOptions{tokenFile: file + "2"}, "", file + "2"},
+		{"spoiled", m.socket, runOptions{token: given[:20]}, "", "--token holds no join token"},
 		{"no server", nowhere, runOptions{}, "", "leno token create --service pay"},
 		{"no server, nothing kept", nowhere, runOptions{state: filepath.Join(state, "empty")}, "", "leno token create"},
 		{"no server, identity kept", nowhere, runOptions{state: filepath.Dir(file)}, "", ""},
@@ -119,7 +122,7 @@ func TestRunSaysWhereATokenComesFrom(t *testing.T) {
 func TestRunMakesTheServiceWhoseProtocolItKnows(t *testing.T) {
 	m := startMesh(t)
 	for range 2 { // the second finds it there
-		_, env, err := admitted(t, m.socket, runOptions{token: "given"}, map[int]string{8080: "http"})
+		_, env, err := admitted(t, m.socket, runOptions{token: jointoken.New([32]byte{}).Reveal()}, map[int]string{8080: "http"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +143,7 @@ func TestRunMakesTheServiceWhoseProtocolItKnows(t *testing.T) {
 }
 
 func TestWithoutAServerTheProtocolIsLeftToDetection(t *testing.T) {
-	if _, _, err := admitted(t, "/nowhere/admin.sock", runOptions{token: "given"}, map[int]string{8080: "http"}); err != nil {
+	if _, _, err := admitted(t, "/nowhere/admin.sock", runOptions{token: jointoken.New([32]byte{}).Reveal()}, map[int]string{8080: "http"}); err != nil {
 		t.Error(err)
 	}
 }

@@ -54,6 +54,10 @@ func fakeSidecar(args []string) int {
 		answer(ready{Error: why})
 		return 1
 	}
+	if os.Getenv("TEST_SIDECAR_HANGS") != "" {
+		fmt.Println("sidecar hangs")
+		select {}
+	}
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
 	l, err := net.Listen("tcp", flags["--http-proxy"])
@@ -66,6 +70,10 @@ func fakeSidecar(args []string) int {
 	fmt.Printf("sidecar %d %s token=%s private=%04o %s\n", os.Getpid(), l.Addr(), strings.TrimSpace(string(token)), info.Mode().Perm(), strings.Join(args, " "))
 	answer(ready{HTTPProxy: l.Addr().String(), Mesh: "127.0.0.1:1", Admin: flags["--admin"], Workload: flags["--workload"]})
 	<-terminated
+	if os.Getenv("TEST_SIDECAR_STAYS") != "" {
+		fmt.Println("sidecar stays")
+		select {}
+	}
 	fmt.Println("sidecar drained")
 	return 0
 }
@@ -348,6 +356,38 @@ func TestSignalsAreForwarded(t *testing.T) {
 			k.clean()
 		})
 	}
+}
+
+func TestASignalEndsTheWaitForTheSidecar(t *testing.T) {
+	k := newTalk(t)
+	t.Setenv("TEST_SIDECAR_HANGS", "yes")
+	cmd := startSupervisor(t, k)
+	k.until("sidecar hangs")
+	cmd.Process.Signal(syscall.SIGTERM)
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 143 {
+		t.Errorf("exit code %d", code)
+	}
+	if said := k.rest(); len(said) != 0 {
+		t.Errorf("said %q", said)
+	}
+	k.clean()
+}
+
+func TestTheSecondSignalEndsTheDraining(t *testing.T) {
+	k := newTalk(t)
+	t.Setenv("TEST_SIDECAR_STAYS", "yes")
+	cmd := startSupervisor(t, k)
+	k.until("command ")
+	cmd.Process.Signal(syscall.SIGTERM)
+	k.until("sidecar stays")
+	cmd.Process.Signal(syscall.SIGTERM)
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 9 {
+		t.Errorf("exit code %d", code)
+	}
+	k.rest()
+	k.clean()
 }
 
 func TestNothingOutlivesAKilledSupervisor(t *testing.T) {
