@@ -20,6 +20,7 @@ const (
 	maxBuckets = 64  // durations of one series
 	maxText    = 256 // bytes of a name
 	other      = "other"
+	unrouted   = "default" // the route of requests that no route of the user takes; every service has it
 )
 
 // Reporter is the proxy that reports, with what its certificate says of it.
@@ -188,7 +189,7 @@ func (t *Traffic) Table() (time.Duration, []*adminv1.TrafficRow) {
 	}
 	for _, row := range rows {
 		row.Share = 1
-		if total := totals[group{row.Source, row.Route}]; row.Route != "" && total > 0 {
+		if total := totals[group{row.Source, row.Route}]; row.Route != "" && row.Route != unrouted && total > 0 {
 			row.Share = row.RequestsPerSecond / total
 		}
 	}

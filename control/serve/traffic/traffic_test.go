@@ -83,6 +83,19 @@ func TestTheSendersWordCounts(t *testing.T) {
 	}
 }
 
+func TestServicesWithoutARouteShareNothing(t *testing.T) {
+	now := int64(1000)
+	tr := newAt(&now)
+	tr.Record(web, edges(
+		&agentv1.Edge{Destination: "shop/cart/80", Route: "default", Requests: 10},
+		&agentv1.Edge{Destination: "shop/pay/80", Route: "default", Requests: 10},
+	))
+	_, rows := tr.Table()
+	if len(rows) != 2 || rows[0].Share != 1 || rows[1].Share != 1 {
+		t.Errorf("rows are %v", rows)
+	}
+}
+
 func TestTooManySeriesAreOther(t *testing.T) {
 	now := int64(1000)
 	tr := newAt(&now)
