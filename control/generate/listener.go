@@ -85,10 +85,14 @@ func (e *encoder) outboundHTTP(port portKey) *hcm.HttpConnectionManager {
 	}
 }
 
+// connectAttempts is how many endpoints a connection is offered, as long as none
+// has taken it: one whose program has just died is still listed for a moment.
+const connectAttempts = 3
+
 // tcp relays a connection, through a CONNECT tunnel where the clusters are
 // meshed.
 func (e *encoder) tcp(in listenerInput) []*listener.Filter {
-	p := &tcpproxy.TcpProxy{StatPrefix: in.port.String()}
+	p := &tcpproxy.TcpProxy{StatPrefix: in.port.String(), MaxConnectAttempts: number(connectAttempts)}
 	if in.shares.tail == nil {
 		p.ClusterSpecifier = &tcpproxy.TcpProxy_Cluster{Cluster: in.shares.head.cluster}
 	} else {

@@ -132,7 +132,7 @@ func (p *projection) filter(indent int, a *anypb.Any) {
 			p.routes(indent+1, h.Routes)
 		}
 	case *tcpproxy.TcpProxy:
-		p.line(indent, "tcp %s %s tunnel=%s", m.GetCluster(), shares(m), m.GetTunnelingConfig().GetHostname())
+		p.line(indent, "tcp %s %s tunnel=%s attempts=%d", m.GetCluster(), shares(m), m.GetTunnelingConfig().GetHostname(), m.GetMaxConnectAttempts().GetValue())
 	case *httprbac.RBAC:
 		p.rules(indent, m.Rules, "")
 		p.rules(indent, m.ShadowRules, "shadow ")

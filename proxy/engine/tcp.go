@@ -128,17 +128,18 @@ func (e *Engine) connectStream(c *plan.Cluster, ep *balance.Endpoint, authority 
 		err = errTimeout
 	}
 	if err == nil && h.Status/100 != 2 {
-		// Not one byte of the client has been sent.
-		kind, again := http.KindConnect, true
+		kind := http.KindConnect
 		if h.Status == 403 {
-			kind, again = http.KindDenied, false
+			kind = http.KindDenied
 		}
-		err = &http.Error{Side: http.Upstream, Kind: kind, Unsent: again, Reason: "the proxy at " + ep.Address + " refuses the tunnel to " + authority}
+		err = &http.Error{Side: http.Upstream, Kind: kind, Reason: "the proxy at " + ep.Address + " refuses the tunnel to " + authority}
 	}
 	if err != nil {
 		up.Abort(err)
 		up.Close()
-		return nil, http.AsError(err, http.Upstream)
+		f := *http.AsError(err, http.Upstream)
+		f.Unsent = f.Kind != http.KindDenied // not one byte of the client has been sent
+		return nil, &f
 	}
 	return up, nil
 }

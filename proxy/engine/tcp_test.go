@@ -112,6 +112,26 @@ func TestTCPTriesOtherEndpoints(t *testing.T) {
 	}
 }
 
+func TestATunnelThatWasNotGrantedIsOpenedElsewhere(t *testing.T) {
+	routes := `- match: {connect_matcher: {}}
+  route: {cluster: app, timeout: 0s, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}
+`
+	far := newRig(t, webWith("codec_type: HTTP2", routes)+clusters(cluster("app", "", tcpBackend(t, greeter))))
+	dying := tcpBackend(t, func(c net.Conn) { // ends with the request in its hands
+		_, _ = c.Read(make([]byte, 4096))
+	})
+	near := newRig(t, tcpListener("bytes", "", "cluster: peer\nmax_connect_attempts: 2\ntunneling_config: {hostname: \"app.example:80\"}")+
+		clusters(cluster("peer", "lb_policy: ROUND_ROBIN\n"+speaksH2, dying, far.serve("web"))))
+	address := near.serve("bytes")
+	for range 4 {
+		c := dial(t, address)
+		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || line != "220 ready\n" {
+			t.Fatalf("%q %v", line, err)
+		}
+		c.Close()
+	}
+}
+
 // tunnelRig carries bytes in CONNECT streams over HTTP/2 from one engine's
 // listener to the other's, which terminates them.
 func tunnelRig(t *testing.T, app string) (address string, near, far *rig) {
