@@ -27,7 +27,8 @@ func (d *downstream) detect(chain *plan.Chain) *plan.Chain {
 		return nil
 	}
 	server := make(chan error, 1)
-	go func() { server <- d.e.contained(o.far.first) }()
+	far := o.far // carryAfter wraps it
+	go func() { server <- d.e.contained(far.first) }()
 	var idle <-chan time.Time
 	if chain.TCP.IdleTimeout > 0 {
 		t := time.NewTimer(chain.TCP.IdleTimeout)

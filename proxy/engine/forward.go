@@ -172,7 +172,6 @@ func (x *exchange) proxy(down http.Stream, h *plan.HTTP, r *plan.Route) {
 	x.edit(r.Edit.Response, &x.Resp)
 	err := x.respond(down, up)
 	link(down, nil)
-	x.stopPump(down, up)
 	if e.deadlines.finish(&x.timed) && err != nil {
 		err = errTimeout
 	}
@@ -181,6 +180,7 @@ func (x *exchange) proxy(down http.Stream, h *plan.HTTP, r *plan.Route) {
 		up.Abort(x.Fault)
 		down.Abort(x.Fault)
 	}
+	x.stopPump(down, up)
 	x.end(ep)
 	up.Close()
 }
@@ -288,7 +288,7 @@ const maxMoved = 5
 // the request after.
 func (x *exchange) again(c *plan.Cluster, r *plan.Route, deadline int64) bool {
 	return len(r.Retry.Codes) > 0 && slices.Contains(r.Retry.Codes, x.Resp.Status) && !x.responded && !x.bodyRead &&
-		x.Attempts <= r.Retry.Attempts && x.Req.Length == 0 && idempotent(x.Req.Method()) &&
+		x.Attempts <= r.Retry.Attempts && x.Req.Length == 0 && http.Idempotent(x.Req.Method()) &&
 		(deadline == 0 || clock.Now() < deadline) && !spent(c)
 }
 
@@ -328,15 +328,7 @@ func (x *exchange) mayRetry(r *plan.Route, f *http.Error) bool {
 	}
 	switch f.Kind {
 	case http.KindClosed, http.KindReset, http.KindConnect, http.KindRefused:
-		return (r.Retry.Reset || f.Reused) && x.Req.Length == 0 && idempotent(x.Req.Method())
-	}
-	return false
-}
-
-func idempotent(method []byte) bool {
-	switch string(method) {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
-		return true
+		return (r.Retry.Reset || f.Reused) && x.Req.Length == 0 && http.Idempotent(x.Req.Method())
 	}
 	return false
 }
@@ -419,16 +411,20 @@ func (x *exchange) pump(down, up http.Stream) {
 }
 
 // stopPump waits for the pump. An answer that is complete ends the request: the
-// client is told to stop, and what it still sends is not wanted.
+// client is told to stop, and what it still sends is not wanted. It comes after
+// the answer, and has some patience: usually the pump is about to end, and
+// cutting the client off would cost it its next request too.
 func (x *exchange) stopPump(down, up http.Stream) {
 	if !x.pumping {
 		return
 	}
 	x.pumping = false
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
 	select {
 	case <-x.pumped:
 		return
-	default:
+	case <-timer.C:
 	}
 	down.Abort(errEarly)
 	if up != nil {
@@ -436,6 +432,9 @@ func (x *exchange) stopPump(down, up http.Stream) {
 	}
 	<-x.pumped
 }
+
+// patience is how long a client may go on sending after its answer.
+const patience = 100 * time.Millisecond
 
 // errEarly is never written after start.
 var errEarly = &http.Error{Side: http.Local, Kind: http.KindClosed, Reason: "the answer was complete before the request"}
