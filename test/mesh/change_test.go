@@ -6,30 +6,31 @@ import (
 	"time"
 
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
+	"github.com/leno-mesh/leno/test/mesh/meshtest"
 )
 
 // BenchmarkChangeInForce measures from the store's acknowledgement of a changed
 // weight to its ack by every sidecar that it concerns: make bench-change.
 func BenchmarkChangeInForce(b *testing.B) {
-	m := newMesh(b)
-	one, two := m.httpApp(text("v1")), m.httpApp(text("v2"))
-	m.apply(service("shop", 80, one, "http") + service("shop-v1", 80, one, "http") + service("shop-v2", 80, two, "http") + split(100, 0))
-	m.join("shop-v1", "one", withPort(one))
-	m.join("shop-v2", "two", withPort(two))
+	m := meshtest.New(b)
+	one, two := m.HTTPApp(meshtest.Text("v1")), m.HTTPApp(meshtest.Text("v2"))
+	m.Apply(meshtest.Service("shop", 80, one, "http") + meshtest.Service("shop-v1", 80, one, "http") + meshtest.Service("shop-v2", 80, two, "http") + split(100, 0))
+	m.Join("shop-v1", "one", meshtest.WithPort(one))
+	m.Join("shop-v2", "two", meshtest.WithPort(two))
 	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
-		m.join("web", name, withUpstream("shop", 80, m.freePort()))
+		m.Join("web", name, meshtest.WithUpstream("shop", 80, m.FreePort()))
 	}
-	m.registered(10)
+	m.Registered(10)
 	var worst time.Duration
 	b.ResetTimer()
 	for i := range b.N {
 		ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
-		res, err := m.admin.Apply(ctx, &adminv1.ApplyRequest{Documents: []*adminv1.Document{{Source: "split.yaml", Content: split(i%99+1, 50)}}})
+		res, err := m.Admin.Apply(ctx, &adminv1.ApplyRequest{Documents: []*adminv1.Document{{Source: "split.yaml", Content: split(i%99+1, 50)}}})
 		if err != nil {
 			b.Fatal(err)
 		}
 		begun := time.Now()
-		m.wait(ctx, res.GetRevision())
+		m.Wait(ctx, res.GetRevision())
 		worst = max(worst, time.Since(begun))
 		cancel()
 	}

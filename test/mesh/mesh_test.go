@@ -1,3 +1,5 @@
+// Package mesh_test tells what a mesh does as stories, with both planes in one
+// process.
 package mesh_test
 
 import (
@@ -13,38 +15,43 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/leno-mesh/leno/api"
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	"github.com/leno-mesh/leno/api/v1alpha1"
+	"github.com/leno-mesh/leno/test/mesh/meshtest"
 )
 
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
 func TestAServiceIsFoundEncryptedAndNamed(t *testing.T) {
-	m := newMesh(t)
-	app := m.httpApp(func(w http.ResponseWriter, r *http.Request) {
+	m := meshtest.New(t)
+	app := m.HTTPApp(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "%s %s %s", r.Host, r.URL.Path, r.Header.Get("X-Forwarded-Client-Cert"))
 	})
-	m.apply(service("cart", 80, app, "http"))
-	web := m.join("web", "web-1")
-	m.join("cart", "cart-1", withPort(app))
-	m.registered(2)
+	m.Apply(meshtest.Service("cart", 80, app, "http"))
+	web := m.Join("web", "web-1")
+	m.Join("cart", "cart-1", meshtest.WithPort(app))
+	m.Registered(2)
 
-	status, body := web.get("http://cart/things")
+	status, body := web.Get("http://cart/things")
 	if status != http.StatusOK || !strings.HasPrefix(body, "cart /things Hash=") || !strings.Contains(body, "/ns/default/sa/web") {
 		t.Errorf("got %d %q", status, body)
 	}
 }
 
 func TestAServerThatSpeaksFirstNeedsNoConfiguration(t *testing.T) {
-	m := newMesh(t)
-	app := m.tcpApp(func(c net.Conn) {
+	m := meshtest.New(t)
+	app := m.TCPApp(func(c net.Conn) {
 		fmt.Fprint(c, "220 ready\r\n")
 		_, _ = io.Copy(c, c)
 	})
-	m.apply(service("mail", 25, app, "tcp"))
-	local := m.freePort()
-	m.join("web", "web-1", withUpstream("mail", 25, local))
-	m.join("mail", "mail-1", withPort(app))
-	m.registered(2)
+	m.Apply(meshtest.Service("mail", 25, app, "tcp"))
+	local := m.FreePort()
+	m.Join("web", "web-1", meshtest.WithUpstream("mail", 25, local))
+	m.Join("mail", "mail-1", meshtest.WithPort(app))
+	m.Registered(2)
 
 	c, err := net.Dial("tcp", local)
 	if err != nil {
@@ -62,18 +69,18 @@ func TestAServerThatSpeaksFirstNeedsNoConfiguration(t *testing.T) {
 }
 
 func TestTrafficShiftsBetweenVersionsWithoutLoss(t *testing.T) {
-	m := newMesh(t)
-	one, two := m.httpApp(text("v1")), m.httpApp(text("v2"))
-	m.apply(service("shop", 80, one, "http") + service("shop-v1", 80, one, "http") + service("shop-v2", 80, two, "http") + split(100, 0))
-	web := m.join("web", "web-1")
-	m.join("shop-v1", "one", withPort(one))
-	m.join("shop-v2", "two", withPort(two))
-	m.registered(3)
+	m := meshtest.New(t)
+	one, two := m.HTTPApp(meshtest.Text("v1")), m.HTTPApp(meshtest.Text("v2"))
+	m.Apply(meshtest.Service("shop", 80, one, "http") + meshtest.Service("shop-v1", 80, one, "http") + meshtest.Service("shop-v2", 80, two, "http") + split(100, 0))
+	web := m.Join("web", "web-1")
+	m.Join("shop-v1", "one", meshtest.WithPort(one))
+	m.Join("shop-v2", "two", meshtest.WithPort(two))
+	m.Registered(3)
 
 	count := func() map[string]int {
 		got := map[string]int{}
 		for range 200 {
-			status, body := web.get("http://shop/")
+			status, body := web.Get("http://shop/")
 			if status != http.StatusOK {
 				t.Fatalf("got %d %q", status, body)
 			}
@@ -84,11 +91,11 @@ func TestTrafficShiftsBetweenVersionsWithoutLoss(t *testing.T) {
 	if got := count(); got["v1"] != 200 {
 		t.Errorf("with 100/0: %v", got)
 	}
-	m.apply(split(50, 50))
+	m.Apply(split(50, 50))
 	if got := count(); got["v1"] < 60 || got["v2"] < 60 {
 		t.Errorf("with 50/50: %v", got)
 	}
-	m.apply(split(0, 100))
+	m.Apply(split(0, 100))
 	if got := count(); got["v2"] != 200 {
 		t.Errorf("with 0/100: %v", got)
 	}
@@ -107,14 +114,14 @@ spec:
 }
 
 func TestACallerIsDeniedAndAllowedAgain(t *testing.T) {
-	m := newMesh(t)
-	app := m.httpApp(text("secret"))
-	m.apply(service("vault", 80, app, "http"))
-	web, thief := m.join("web", "web-1"), m.join("thief", "thief-1")
-	m.join("vault", "vault-1", withPort(app))
-	m.registered(3)
+	m := meshtest.New(t)
+	app := m.HTTPApp(meshtest.Text("secret"))
+	m.Apply(meshtest.Service("vault", 80, app, "http"))
+	web, thief := m.Join("web", "web-1"), m.Join("thief", "thief-1")
+	m.Join("vault", "vault-1", meshtest.WithPort(app))
+	m.Registered(3)
 
-	m.apply(`
+	m.Apply(`
 apiVersion: mesh.leno.dev/v1alpha1
 kind: AuthorizationPolicy
 metadata: {name: vault}
@@ -123,24 +130,24 @@ spec:
   action: ALLOW
   rules: [{from: [{accounts: [default/web]}]}]
 `)
-	if status, body := web.get("http://vault/"); status != http.StatusOK {
+	if status, body := web.Get("http://vault/"); status != http.StatusOK {
 		t.Errorf("web: %d %q", status, body)
 	}
-	status, body := thief.get("http://vault/")
+	status, body := thief.Get("http://vault/")
 	if status != http.StatusForbidden || !strings.Contains(body, "policy") {
 		t.Errorf("thief: %d %q", status, body)
 	}
 }
 
 func TestAReplicaThatDiesLosesNothingIdempotent(t *testing.T) {
-	m := newMesh(t)
-	survivor := m.httpApp(text("alive"))
-	victim := m.mortalApp(text("mortal"))
-	m.apply(service("pair", 80, 80, "http"))
-	web := m.join("web", "web-1")
-	m.join("pair", "one", withPort(survivor))
-	m.join("pair", "two", withPort(victim.port))
-	m.registered(3)
+	m := meshtest.New(t)
+	survivor := m.HTTPApp(meshtest.Text("alive"))
+	victim := m.MortalApp(meshtest.Text("mortal"))
+	m.Apply(meshtest.Service("pair", 80, 80, "http"))
+	web := m.Join("web", "web-1")
+	m.Join("pair", "one", meshtest.WithPort(survivor))
+	m.Join("pair", "two", meshtest.WithPort(victim.Port))
+	m.Registered(3)
 
 	var lost, answered atomic.Int64
 	stop := make(chan struct{})
@@ -153,7 +160,7 @@ func TestAReplicaThatDiesLosesNothingIdempotent(t *testing.T) {
 					return
 				default:
 				}
-				res, err := web.client.Get("http://pair/")
+				res, err := web.Client.Get("http://pair/")
 				if err != nil {
 					lost.Add(1)
 					t.Error(err)
@@ -170,15 +177,15 @@ func TestAReplicaThatDiesLosesNothingIdempotent(t *testing.T) {
 			}
 		})
 	}
-	m.until("some answers", func() string {
+	m.Until("some answers", func() string {
 		if answered.Load() < 300 {
 			return "not yet"
 		}
 		return ""
 	})
-	victim.kill()
+	victim.Kill()
 	before := answered.Load()
-	m.until("answers after the death", func() string {
+	m.Until("answers after the death", func() string {
 		if lost.Load() == 0 && answered.Load() < before+500 {
 			return "not yet"
 		}
@@ -189,47 +196,47 @@ func TestAReplicaThatDiesLosesNothingIdempotent(t *testing.T) {
 }
 
 func TestAProxyGoesOnWithoutItsControlPlaneAndRestartsWithoutIt(t *testing.T) {
-	m := newMesh(t)
-	app := m.httpApp(text("here"))
-	m.apply(service("cart", 80, app, "http"))
-	web := m.join("web", "web-1")
-	cart := m.join("cart", "cart-1", withPort(app))
-	m.registered(2)
-	if status, _ := web.get("http://cart/"); status != http.StatusOK {
+	m := meshtest.New(t)
+	app := m.HTTPApp(meshtest.Text("here"))
+	m.Apply(meshtest.Service("cart", 80, app, "http"))
+	web := m.Join("web", "web-1")
+	cart := m.Join("cart", "cart-1", meshtest.WithPort(app))
+	m.Registered(2)
+	if status, _ := web.Get("http://cart/"); status != http.StatusOK {
 		t.Fatalf("with the control plane: %d", status)
 	}
-	m.until("the configuration is on disk", func() string {
-		for _, w := range []*workload{web, cart} {
-			b, err := os.ReadFile(filepath.Join(w.sidecar.State, "resources"))
+	m.Until("the configuration is on disk", func() string {
+		for _, w := range []*meshtest.Workload{web, cart} {
+			b, err := os.ReadFile(filepath.Join(w.Sidecar.State, "resources"))
 			if err != nil || len(b) < 500 {
-				return fmt.Sprintf("%s: %d bytes, %v", w.name, len(b), err)
+				return fmt.Sprintf("%s: %d bytes, %v", w.Name, len(b), err)
 			}
 		}
 		return ""
 	})
-	m.stop()
-	if status, _ := web.get("http://cart/"); status != http.StatusOK {
+	m.Stop()
+	if status, _ := web.Get("http://cart/"); status != http.StatusOK {
 		t.Errorf("without the control plane: %d", status)
 	}
-	web.leave()
-	web.start()
-	if status, body := web.get("http://cart/"); status != http.StatusOK {
+	web.Leave()
+	web.Start()
+	if status, body := web.Get("http://cart/"); status != http.StatusOK {
 		t.Errorf("restarted without the control plane: %d %q", status, body)
 	}
-	m.start()
-	m.registered(2)
-	if status, _ := web.get("http://cart/"); status != http.StatusOK {
+	m.Start()
+	m.Registered(2)
+	if status, _ := web.Get("http://cart/"); status != http.StatusOK {
 		t.Errorf("with the control plane back: %d", status)
 	}
 }
 
 func TestPlaintextIsTakenOnlyWhereItIsPermitted(t *testing.T) {
-	m := newMesh(t)
-	app := m.httpApp(text("plain"))
-	m.apply(service("cart", 80, app, "http"))
-	m.join("cart", "cart-1", withPort(app))
-	m.registered(1)
-	res, err := m.admin.Get(t.Context(), &adminv1.GetRequest{Reference: &adminv1.Reference{Kind: "workload", Namespace: "default", Name: "cart-1"}})
+	m := meshtest.New(t)
+	app := m.HTTPApp(meshtest.Text("plain"))
+	m.Apply(meshtest.Service("cart", 80, app, "http"))
+	m.Join("cart", "cart-1", meshtest.WithPort(app))
+	m.Registered(1)
+	res, err := m.Admin.Get(t.Context(), &adminv1.GetRequest{Reference: &adminv1.Reference{Kind: "workload", Namespace: "default", Name: "cart-1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +249,7 @@ func TestPlaintextIsTakenOnlyWhereItIsPermitted(t *testing.T) {
 		res.Body.Close()
 		t.Errorf("STRICT answered %s", res.Status)
 	}
-	m.apply(`
+	m.Apply(`
 apiVersion: mesh.leno.dev/v1alpha1
 kind: PeerAuthentication
 metadata: {name: loose}

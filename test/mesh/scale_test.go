@@ -6,31 +6,33 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/leno-mesh/leno/test/mesh/meshtest"
 )
 
 // TestFiftySidecarsInOneProcess is a budget too: the whole of it within 5 s,
 // and goleak holds that nothing is left.
 func TestFiftySidecarsInOneProcess(t *testing.T) {
 	begun := time.Now()
-	m := newMesh(t)
+	m := meshtest.New(t)
 	const services, each = 10, 5
 	yaml := ""
 	apps := make([]uint16, services)
 	for s := range services {
-		apps[s] = m.httpApp(text(fmt.Sprintf("service %d", s)))
-		yaml += service(fmt.Sprintf("s%d", s), 80, apps[s], "http")
+		apps[s] = m.HTTPApp(meshtest.Text(fmt.Sprintf("service %d", s)))
+		yaml += meshtest.Service(fmt.Sprintf("s%d", s), 80, apps[s], "http")
 	}
-	m.apply(yaml)
-	all := make([]*workload, services*each)
+	m.Apply(yaml)
+	all := make([]*meshtest.Workload, services*each)
 	for i := range all {
-		all[i] = m.prepare(fmt.Sprintf("s%d", i%services), fmt.Sprintf("w%d", i), withPort(apps[i%services]))
+		all[i] = m.Prepare(fmt.Sprintf("s%d", i%services), fmt.Sprintf("w%d", i), meshtest.WithPort(apps[i%services]))
 	}
 	var started sync.WaitGroup
 	for _, w := range all {
-		started.Go(w.start)
+		started.Go(w.Start)
 	}
 	started.Wait()
-	m.registered(len(all))
+	m.Registered(len(all))
 	t.Logf("%d sidecars are in the mesh after %v", len(all), time.Since(begun).Round(time.Millisecond))
 
 	var calls sync.WaitGroup
@@ -38,7 +40,7 @@ func TestFiftySidecarsInOneProcess(t *testing.T) {
 		calls.Go(func() {
 			for k := range 3 {
 				to := (i + k + 1) % services
-				res, err := w.client.Get(fmt.Sprintf("http://s%d/", to))
+				res, err := w.Client.Get(fmt.Sprintf("http://s%d/", to))
 				if err != nil {
 					t.Error(err)
 					return
@@ -53,7 +55,7 @@ func TestFiftySidecarsInOneProcess(t *testing.T) {
 	calls.Wait()
 	var ended sync.WaitGroup
 	for _, w := range all {
-		ended.Go(w.leave)
+		ended.Go(w.Leave)
 	}
 	ended.Wait()
 	if took := time.Since(begun); took > 5*time.Second && !raceEnabled {

@@ -1,7 +1,7 @@
-// Package mesh_test runs both planes in one process, over real sockets on
-// loopback: a control plane, sidecars and the applications beside them. Each
-// test reads as a story.
-package mesh_test
+// Package meshtest runs both planes in one process, over real sockets on
+// loopback: a control plane, sidecars and the applications beside them, for
+// tests of the whole. What it starts ends with the test.
+package meshtest
 
 import (
 	"context"
@@ -19,8 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/leno-mesh/leno/api"
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	"github.com/leno-mesh/leno/api/admin/v1/adminv1connect"
@@ -29,39 +27,38 @@ import (
 	"github.com/leno-mesh/leno/proxy/agent"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// mesh is a control plane with its command line's view.
-type mesh struct {
+// Mesh is a control plane with its command line's view.
+type Mesh struct {
 	t      testing.TB
 	dir    string
 	config server.Config
 	server *server.Server
-	admin  adminv1connect.AdminClient
+	Admin  adminv1connect.AdminClient
 	log    *slog.Logger
 }
 
-// newMesh starts a control plane; it ends with the test.
-func newMesh(t testing.TB) *mesh {
+// New starts a control plane; it ends with the test.
+func New(t testing.TB) *Mesh {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "leno") // short enough for a socket's path
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	m := &mesh{t: t, dir: dir, log: testLog(t)}
+	m := &Mesh{t: t, dir: dir, log: testLog(t)}
 	m.config = server.Config{Data: filepath.Join(dir, "data"), Listen: "127.0.0.1:0", AdminSocket: filepath.Join(dir, "admin.sock"), Version: "test", Log: m.log}
-	m.start()
-	t.Cleanup(func() { m.stop() })
+	m.Start()
+	t.Cleanup(func() { m.Stop() })
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", m.config.AdminSocket)
 	}}
 	t.Cleanup(transport.CloseIdleConnections)
-	m.admin = adminv1connect.NewAdminClient(&http.Client{Transport: transport}, "http://localhost")
+	m.Admin = adminv1connect.NewAdminClient(&http.Client{Transport: transport}, "http://localhost")
 	return m
 }
 
-func (m *mesh) start() {
+// Start runs the control plane on what it stored, where it was before.
+func (m *Mesh) Start() {
 	m.t.Helper()
 	s, err := server.Start(context.Background(), m.config)
 	if err != nil {
@@ -71,7 +68,8 @@ func (m *mesh) start() {
 	m.config.Listen = s.XDSAddress() // the same again after a restart
 }
 
-func (m *mesh) stop() {
+// Stop ends the control plane.
+func (m *Mesh) Stop() {
 	if m.server != nil {
 		if err := m.server.Close(); err != nil {
 			m.t.Error(err)
@@ -87,21 +85,22 @@ func testLog(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// apply stores documents and returns when every concerned proxy has them.
-func (m *mesh) apply(yaml string) {
+// Apply stores documents and returns when every concerned proxy has them.
+func (m *Mesh) Apply(yaml string) {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), 10*time.Second)
 	defer cancel()
-	res, err := m.admin.Apply(ctx, &adminv1.ApplyRequest{Documents: []*adminv1.Document{{Source: "test.yaml", Content: yaml}}})
+	res, err := m.Admin.Apply(ctx, &adminv1.ApplyRequest{Documents: []*adminv1.Document{{Source: "test.yaml", Content: yaml}}})
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.wait(ctx, res.GetRevision())
+	m.Wait(ctx, res.GetRevision())
 }
 
-func (m *mesh) wait(ctx context.Context, revision uint64) {
+// Wait returns when every concerned proxy has a revision; 0 is the newest.
+func (m *Mesh) Wait(ctx context.Context, revision uint64) {
 	m.t.Helper()
-	progress, err := m.admin.Wait(ctx, &adminv1.WaitRequest{Revision: revision})
+	progress, err := m.Admin.Wait(ctx, &adminv1.WaitRequest{Revision: revision})
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -115,104 +114,108 @@ func (m *mesh) wait(ctx context.Context, revision uint64) {
 	}
 }
 
-// workload is an application with its sidecar.
-type workload struct {
-	m       *mesh
-	name    string
-	bound   agent.Bound
+// Workload is an application with its sidecar.
+type Workload struct {
+	m       *Mesh
+	Name    string
+	Bound   agent.Bound
 	stop    context.CancelFunc
 	ended   chan error
-	client  *http.Client // as the application would call others
-	sidecar agent.Sidecar
+	Client  *http.Client // as the application would call others
+	Sidecar agent.Sidecar
 }
 
-// option changes a sidecar before it starts.
-type option func(*agent.Sidecar)
+// Option changes a sidecar before it starts.
+type Option func(*agent.Sidecar)
 
-func withPort(p uint16) option { return func(s *agent.Sidecar) { s.Ports = append(s.Ports, p) } }
-func withUpstream(name string, port uint16, local string) option {
+// WithPort names a port of the application.
+func WithPort(p uint16) Option { return func(s *agent.Sidecar) { s.Ports = append(s.Ports, p) } }
+
+// WithUpstream gives the application a local port for a service.
+func WithUpstream(name string, port uint16, local string) Option {
 	return func(s *agent.Sidecar) {
 		s.Upstreams = append(s.Upstreams, agent.Upstream{Name: name, Port: port, Local: local})
 	}
 }
 
-// join starts a sidecar for a workload of a service in namespace default and
+// Join starts a sidecar for a workload of a service in namespace default and
 // returns when it is ready to carry calls.
-func (m *mesh) join(service, name string, options ...option) *workload {
+func (m *Mesh) Join(service, name string, options ...Option) *Workload {
 	m.t.Helper()
-	w := m.prepare(service, name, options...)
-	w.start()
+	w := m.Prepare(service, name, options...)
+	w.Start()
 	return w
 }
 
-// prepare is join without the start. Its sidecar ends with the test.
-func (m *mesh) prepare(service, name string, options ...option) *workload {
+// Prepare is Join without the start. Its sidecar ends with the test.
+func (m *Mesh) Prepare(service, name string, options ...Option) *Workload {
 	m.t.Helper()
-	w := &workload{m: m, name: name}
-	w.sidecar = agent.Sidecar{
+	w := &Workload{m: m, Name: name}
+	w.Sidecar = agent.Sidecar{
 		Options: agent.Options{Log: m.log.With("proxy", name), Version: "test", Drain: 2 * time.Second},
 		Server:  m.server.XDSAddress(), Token: m.token(service), State: filepath.Join(m.dir, name), Namespace: "default", Service: service,
 		Workload: name, Address: netip.MustParseAddr("127.0.0.1"), Labels: map[string]string{}, HTTPProxy: "127.0.0.1:0",
 	}
 	for _, o := range options {
-		o(&w.sidecar)
+		o(&w.Sidecar)
 	}
-	m.t.Cleanup(w.leave)
+	m.t.Cleanup(w.Leave)
 	return w
 }
 
 // token creates a join token for a service.
-func (m *mesh) token(service string) string {
+func (m *Mesh) token(service string) string {
 	m.t.Helper()
-	res, err := m.admin.CreateToken(m.t.Context(), &adminv1.CreateTokenRequest{Namespace: "default", Service: service, TtlSeconds: 60, Uses: 1})
+	res, err := m.Admin.CreateToken(m.t.Context(), &adminv1.CreateTokenRequest{Namespace: "default", Service: service, TtlSeconds: 60, Uses: 1})
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	return res.GetToken()
 }
 
-func (w *workload) start() {
+// Start runs the sidecar and returns when it is ready to carry calls.
+func (w *Workload) Start() {
 	w.m.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stop, w.ended = cancel, make(chan error, 1)
 	ready := make(chan agent.Bound, 1)
-	go func() { w.ended <- agent.RunSidecar(ctx, w.sidecar, func(b agent.Bound) { ready <- b }) }()
+	go func() { w.ended <- agent.RunSidecar(ctx, w.Sidecar, func(b agent.Bound) { ready <- b }) }()
 	select {
-	case w.bound = <-ready:
+	case w.Bound = <-ready:
 	case err := <-w.ended:
 		w.ended <- err
-		w.m.t.Fatalf("sidecar of %s: %v", w.name, err)
+		w.m.t.Fatalf("sidecar of %s: %v", w.Name, err)
 	case <-time.After(10 * time.Second):
-		w.m.t.Fatalf("sidecar of %s is not ready after 10 s", w.name)
+		w.m.t.Fatalf("sidecar of %s is not ready after 10 s", w.Name)
 	}
-	proxy := &url.URL{Scheme: "http", Host: w.bound.HTTPProxy}
+	proxy := &url.URL{Scheme: "http", Host: w.Bound.HTTPProxy}
 	transport := &http.Transport{Proxy: http.ProxyURL(proxy), MaxIdleConnsPerHost: 100}
-	w.client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	w.Client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
 	w.m.t.Cleanup(transport.CloseIdleConnections)
 }
 
-// leave ends the sidecar in order.
-func (w *workload) leave() {
+// Leave ends the sidecar in order.
+func (w *Workload) Leave() {
 	if w.stop == nil {
 		return
 	}
-	w.client.CloseIdleConnections()
+	w.Client.CloseIdleConnections()
 	w.stop()
 	w.stop = nil
 	select {
 	case err := <-w.ended:
 		if err != nil {
-			w.m.t.Errorf("sidecar of %s: %v", w.name, err)
+			w.m.t.Errorf("sidecar of %s: %v", w.Name, err)
 		}
 	case <-time.After(10 * time.Second):
-		w.m.t.Errorf("sidecar of %s has not ended after 10 s", w.name)
+		w.m.t.Errorf("sidecar of %s has not ended after 10 s", w.Name)
 	}
 }
 
-// get asks a URL through the sidecar and returns status and body.
-func (w *workload) get(url string) (int, string) {
+// Get asks a URL through the sidecar and returns status and body.
+func (w *Workload) Get(url string) (int, string) {
 	w.m.t.Helper()
-	res, err := w.client.Get(url)
+	res, err := w.Client.Get(url)
 	if err != nil {
 		w.m.t.Fatal(err)
 	}
@@ -224,8 +227,8 @@ func (w *workload) get(url string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
-// until repeats check until it returns "" or time is up.
-func (m *mesh) until(what string, check func() string) {
+// Until repeats check until it returns "" or time is up.
+func (m *Mesh) Until(what string, check func() string) {
 	m.t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
@@ -241,12 +244,12 @@ func (m *mesh) until(what string, check func() string) {
 	}
 }
 
-// registered waits until the control plane knows n healthy workloads of a
+// Registered waits until the control plane knows n healthy workloads of a
 // service and every proxy has them.
-func (m *mesh) registered(n int) {
+func (m *Mesh) Registered(n int) {
 	m.t.Helper()
-	m.until(fmt.Sprintf("%d healthy workloads", n), func() string {
-		res, err := m.admin.List(m.t.Context(), &adminv1.ListRequest{Kind: "workload"})
+	m.Until(fmt.Sprintf("%d healthy workloads", n), func() string {
+		res, err := m.Admin.List(m.t.Context(), &adminv1.ListRequest{Kind: "workload"})
 		if err != nil {
 			return err.Error()
 		}
@@ -267,11 +270,11 @@ func (m *mesh) registered(n int) {
 	})
 	ctx, cancel := context.WithTimeout(m.t.Context(), 10*time.Second)
 	defer cancel()
-	m.wait(ctx, 0)
+	m.Wait(ctx, 0)
 }
 
-// httpApp serves handler on a port of loopback; it ends with the test.
-func (m *mesh) httpApp(handler http.HandlerFunc) uint16 {
+// HTTPApp serves handler on a port of loopback; it ends with the test.
+func (m *Mesh) HTTPApp(handler http.HandlerFunc) uint16 {
 	m.t.Helper()
 	ln := m.listen()
 	s := &http.Server{Handler: handler}
@@ -281,25 +284,25 @@ func (m *mesh) httpApp(handler http.HandlerFunc) uint16 {
 	return portOf(ln)
 }
 
-// mortal is an application that can die suddenly.
-type mortal struct {
-	port uint16
-	kill func()
+// Mortal is an application that can die suddenly.
+type Mortal struct {
+	Port uint16
+	Kill func()
 }
 
-// mortalApp is httpApp whose sockets kill closes at once, as a SIGKILL does.
-func (m *mesh) mortalApp(handler http.HandlerFunc) mortal {
+// MortalApp is HTTPApp whose sockets Kill closes at once, as a SIGKILL does.
+func (m *Mesh) MortalApp(handler http.HandlerFunc) Mortal {
 	m.t.Helper()
 	ln := m.listen()
 	s := &http.Server{Handler: handler, ErrorLog: log.New(io.Discard, "", 0)}
 	var done sync.WaitGroup
 	done.Go(func() { _ = s.Serve(ln) })
 	m.t.Cleanup(func() { s.Close(); done.Wait() })
-	return mortal{portOf(ln), func() { s.Close() }}
+	return Mortal{portOf(ln), func() { s.Close() }}
 }
 
-// tcpApp serves each connection by handle.
-func (m *mesh) tcpApp(handle func(net.Conn)) uint16 {
+// TCPApp serves each connection by handle.
+func (m *Mesh) TCPApp(handle func(net.Conn)) uint16 {
 	m.t.Helper()
 	ln := m.listen()
 	var done sync.WaitGroup
@@ -316,7 +319,7 @@ func (m *mesh) tcpApp(handle func(net.Conn)) uint16 {
 	return portOf(ln)
 }
 
-func (m *mesh) listen() net.Listener {
+func (m *Mesh) listen() net.Listener {
 	m.t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -327,16 +330,16 @@ func (m *mesh) listen() net.Listener {
 
 func portOf(ln net.Listener) uint16 { return uint16(ln.Addr().(*net.TCPAddr).Port) }
 
-// freePort returns a port that was free a moment ago.
-func (m *mesh) freePort() string {
+// FreePort returns a port that was free a moment ago.
+func (m *Mesh) FreePort() string {
 	ln := m.listen()
 	defer ln.Close()
 	return ln.Addr().String()
 }
 
-// service is YAML of a Service that selects the workloads which registered for
+// Service is YAML of a Service that selects the workloads which registered for
 // it.
-func service(name string, port int, target uint16, protocol string) string {
+func Service(name string, port int, target uint16, protocol string) string {
 	return fmt.Sprintf(`
 apiVersion: v1
 kind: Service
@@ -347,6 +350,7 @@ spec:
 ---`, name, name, port, target, protocol)
 }
 
-func text(s string) http.HandlerFunc {
+// Text answers every request with s.
+func Text(s string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, s) }
 }
