@@ -19,6 +19,18 @@ var ErrNotQuiet = errors.New("the peer has spoken or gone before it was asked")
 // nothing. With quiet it sends nothing and returns ErrNotQuiet if Quiet does not
 // hold. It returns how many bytes the kernel took.
 func (c *Conn) AskBuffer(b *buf.Buffer, quiet bool) (sent int, err error) {
+	return c.askBuffer(b, quiet, false)
+}
+
+// AskBlindly is AskBuffer without the look at what arrived before, a system call,
+// for a connection that was read to its end a moment ago. Should the peer have
+// ended the stream since, and take what is sent all the same, the wait goes on
+// until Nudge.
+func (c *Conn) AskBlindly(b *buf.Buffer) (sent int, err error) {
+	return c.askBuffer(b, false, true)
+}
+
+func (c *Conn) askBuffer(b *buf.Buffer, quiet, blind bool) (sent int, err error) {
 	if c.tls != nil {
 		if quiet && !c.Quiet() {
 			c.bufs.Put(b)
@@ -31,9 +43,9 @@ func (c *Conn) AskBuffer(b *buf.Buffer, quiet bool) (sent int, err error) {
 		}
 		return sent, c.fill(nil)
 	}
-	c.sock.askFrom, c.sock.askQuiet, c.sock.asked = b, quiet, 0
+	c.sock.askFrom, c.sock.askQuiet, c.sock.askBlind, c.sock.asked = b, quiet, blind, 0
 	err = c.fill(b.Bytes())
-	c.sock.askQuiet = false
+	c.sock.askQuiet, c.sock.askBlind = false, false
 	if c.sock.askFrom != nil {
 		c.sock.askFrom = nil
 		c.bufs.Put(b)
@@ -44,6 +56,19 @@ func (c *Conn) AskBuffer(b *buf.Buffer, quiet bool) (sent int, err error) {
 // Waited reports that the last Fill looked for bytes and found none at first:
 // a system call in vain.
 func (c *Conn) Waited() bool { return c.sock.waited }
+
+// Nudge makes the kernel say again that something has arrived, if it has, to a
+// reader that waits. Any goroutine may call it.
+func (c *Conn) Nudge() {
+	if c.sock.raw == nil {
+		return
+	}
+	_ = c.sock.raw.Control(func(fd uintptr) {
+		// Setting the mark at which a socket is readable, here to what it
+		// is already, looks whether it is.
+		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, 1)
+	})
+}
 
 // Quiet reports, without blocking, that the peer has neither sent a byte nor
 // ended the stream: what a connection kept for reuse must be. Only its reading

@@ -172,6 +172,16 @@ func all(s []byte, class uint8) bool {
 	return true
 }
 
+// Idempotent reports that a request of this method may be sent twice and means the
+// same (RFC 9110, section 9.2.2).
+func Idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
 // HopByHop reports that fields of this name speak of one connection only
 // (RFC 9110, section 7.6.1) or of its framing: no codec passes them on.
 // TE is among them; a codec that keeps "te: trailers" does so by itself.

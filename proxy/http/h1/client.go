@@ -18,6 +18,10 @@ type clientStream struct {
 	answered  bool // the final response head was read
 	close     bool // the endpoint or the exchange forbids another use
 	firstByte bool // something of the response came
+
+	// rested says that the connection was idle for long enough to be looked
+	// at, ran that the answer before had a body of a known end.
+	rested, ran bool
 }
 
 // maxInterims bounds the 1xx responses of one exchange.
@@ -27,7 +31,7 @@ func (s *clientStream) begin(reused bool) {
 	s.start()
 	s.reused = reused
 	unset(&s.tunnel)
-	s.interims, s.answered, s.close, s.firstByte = 0, false, false, false
+	s.interims, s.answered, s.close, s.firstByte, s.trusted = 0, false, false, false, false
 }
 
 // WriteHead implements http.Stream. A request that ends here is sent with the
@@ -64,6 +68,7 @@ func (s *clientStream) WriteHead(h *http.Head, end bool) error {
 	}
 	b.Extend(len(p))
 	s.begun, s.ended, s.out, s.left = true, end, out, max(h.Length, 0)
+	s.trusted = end && !s.rested && s.ran && http.Idempotent(method)
 	return s.unlock(nil)
 }
 
@@ -110,7 +115,7 @@ func (s *clientStream) readHead(h *http.Head) error {
 		}
 		return nil
 	}
-	s.answered = true
+	s.answered, s.ran = true, false
 	if !s.whole.Load() {
 		s.close = true // an early response: who knows what the endpoint does with the rest
 	}
@@ -123,8 +128,10 @@ func (s *clientStream) readHead(h *http.Head) error {
 		s.whole.Store(false)
 		s.mu.Unlock()
 	case h.Length > 0:
+		s.ran = true
 		s.in.start(modeLength, h.Length)
 	case h.Length < 0 && s.framing.chunked:
+		s.ran = true
 		s.in.start(modeChunked, 0)
 	case h.Length < 0:
 		s.in.start(modeClose, 0)

@@ -49,6 +49,13 @@ type link struct {
 	spoiled atomic.Bool
 	// reused says that the connection served an exchange before.
 	reused bool
+	// blind is set while an answer is awaited whose request was sent without
+	// a look at what had arrived before.
+	blind atomic.Bool
+	// trusted allows that: the request may be repeated, and the connection was
+	// read to the end of a body less than fresh ago. What can have come since
+	// is an end; a failing send or the sweeper's nudge makes it known.
+	trusted bool
 
 	mu   sync.Mutex // guards all below
 	held *buf.Buffer
@@ -65,7 +72,7 @@ type cause struct{ err error }
 // start makes the link ready for an exchange.
 func (l *link) start() {
 	l.in, l.scan, l.asked = inbound{}, scanner{}, request{}
-	for _, b := range [...]*atomic.Bool{&l.reading, &l.sent, &l.whole, &l.decision.made} {
+	for _, b := range [...]*atomic.Bool{&l.reading, &l.sent, &l.whole, &l.blind, &l.decision.made} {
 		unset(b)
 	}
 	l.mu.Lock()
@@ -93,12 +100,7 @@ func (l *link) await() error {
 				b := l.held
 				l.held = nil
 				l.mu.Unlock()
-				n, err := l.c.AskBuffer(b, l.reused && !l.sent.Load())
-				if n > 0 {
-					l.sent.Store(true)
-				}
-				l.pulse.beat()
-				return err
+				return l.ask(b)
 			}
 			err := l.flushLocked()
 			l.mu.Unlock()
@@ -108,6 +110,23 @@ func (l *link) await() error {
 		}
 	}
 	err := l.c.Fill()
+	l.pulse.beat()
+	return err
+}
+
+// ask sends b, the end of a message, and waits for an answer as one.
+func (l *link) ask(b *buf.Buffer) error {
+	var n int
+	var err error
+	if first := l.reused && !l.sent.Load(); first && l.trusted {
+		l.blind.Store(true)
+		n, err = l.c.AskBlindly(b)
+	} else {
+		n, err = l.c.AskBuffer(b, first)
+	}
+	if n > 0 {
+		l.sent.Store(true)
+	}
 	l.pulse.beat()
 	return err
 }

@@ -81,7 +81,8 @@ func (p *Pool) Open(deadline int64) (http.Stream, error) {
 // usable makes an idle connection ready for an exchange, or closes it if the
 // endpoint did or the sweeper is about to.
 func (p *Pool) usable(s *clientStream) bool {
-	if s.pulse.enter(phaseExchange) && (clock.Now()-s.idleSince < fresh || s.c.Quiet()) {
+	s.rested = clock.Now()-s.idleSince >= fresh
+	if s.pulse.enter(phaseExchange) && (!s.rested || s.c.Quiet()) {
 		s.begin(true)
 		return true
 	}
@@ -242,8 +243,11 @@ func (p *Pool) Sweep(now int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.all {
-		if s.pulse.overdue(now, &p.patience) {
+		switch {
+		case s.pulse.overdue(now, &p.patience):
 			s.c.Expire()
+		case s.blind.Load() && s.pulse.stalled(now):
+			s.c.Nudge()
 		}
 	}
 	kept := p.idle[:0]

@@ -80,6 +80,12 @@ func (p *pulse) overdue(now int64, limit *patience) bool {
 	return p.beats.CompareAndSwap(b, b&^phaseMask|phaseExpired)
 }
 
+// stalled reports that nothing has moved since an earlier sweep of the last
+// second, while somebody waits. Only the sweeper calls it, after overdue.
+func (p *pulse) stalled(now int64) bool {
+	return p.since < now && now-p.since < int64(time.Second) && p.waiting.Load() > 0
+}
+
 // retire marks a connection that is idle as expired.
 func (p *pulse) retire() bool {
 	b := p.beats.Load()
