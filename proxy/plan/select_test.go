@@ -27,7 +27,7 @@ func TestTheMostSpecificChainIsChosen(t *testing.T) {
 			{Name: "wilder", TLS: server, ServerNames: []string{"*.b.example"}},
 			{Name: "tls", TLS: server, Transport: "tls"},
 			{Name: "wild h2", TLS: server, ServerNames: []string{"*.example"}, ALPN: []string{"h2"}},
-			{Name: "plain http", Transport: "raw_buffer", ALPN: []string{"http/1.1"}},
+			{Name: "plain http", ALPN: []string{"http/1.1"}},
 			{Name: "source", Sources: prefix("192.168.0.0/16")},
 		},
 		Default: &Chain{Name: "default"},
