@@ -18,9 +18,9 @@ import (
 	"github.com/leno-mesh/leno/test/bench"
 )
 
-const usage = `bench proxy [-leno NAME=PATH]... [-rounds N] [-duration D] [-only REGEXP] [-peers REGEXP] [-write FILE]
-bench footprint [-leno PATH] [-runs N] [-write FILE]
-`
+const usage = `usage:
+bench proxy [-leno NAME=PATH]... [-rounds N] [-duration D] [-only REGEXP] [-peers REGEXP] [-write FILE]
+bench footprint [-leno PATH] [-runs N] [-write FILE]`
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -31,7 +31,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage:\n" + usage)
+		return errors.New(usage)
 	}
 	switch verb, rest := args[0], args[1:]; {
 	case verb == "proxy":
@@ -41,7 +41,7 @@ func run(args []string) error {
 	case verb == "backend" && len(rest) == 1, verb == "relay" && len(rest) == 2:
 		return serve(verb, rest)
 	}
-	return errors.New("usage:\n" + usage)
+	return errors.New(usage)
 }
 
 // serve is what the measurement starts of itself.
