@@ -70,7 +70,8 @@ type demo struct {
 	env        *Env
 	options    demoOptions
 	begun      time.Time
-	dir        string // temporary, removed at the end
+	opened     time.Time // when the first page came
+	dir        string    // temporary, removed at the end
 	executable string
 	server     *server.Server
 	client     adminv1connect.AdminClient
@@ -254,6 +255,7 @@ func (d *demo) awaitPage(ctx context.Context) error {
 	defer timeout.Stop()
 	select {
 	case at := <-d.first:
+		d.opened = at
 		d.report.FirstRequestMS = at.Sub(d.begun).Milliseconds()
 		return nil
 	case <-shopper.Done():

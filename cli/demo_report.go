@@ -134,8 +134,9 @@ func newTally() *tally {
 	return &tally{until: make(map[edge]totals), mtls: make(map[edge]bool), seen: make(map[edge]bool)}
 }
 
-// add takes the table of a second. Seconds do not go backwards.
-func (t *tally) add(second int64, window time.Duration, rows []*adminv1.TrafficRow) {
+// add takes the table of a second, when traffic has flowed for some time.
+// Seconds do not go backwards.
+func (t *tally) add(second int64, window, flowed time.Duration, rows []*adminv1.TrafficRow) {
 	t.last = flowsOf(rows)
 	for _, f := range t.last {
 		if f.carries() {
@@ -147,6 +148,15 @@ func (t *tally) add(second int64, window time.Duration, rows []*adminv1.TrafficR
 		}
 		before := t.until[f.edge].at(second - int64(window/time.Second))
 		t.until[f.edge][second] = total{before.requests + f.rps*window.Seconds(), before.failures + f.failing*window.Seconds()}
+	}
+	if flowed >= window || flowed <= 0 {
+		return
+	}
+	// At first there is nothing in most of the window.
+	more := window.Seconds() / flowed.Seconds()
+	for i := range t.last {
+		f := &t.last[i]
+		f.rps, f.failing, f.bytes = f.rps*more, f.failing*more, f.bytes*more
 	}
 }
 

@@ -147,7 +147,7 @@ func TestTheTallyCountsEachRequestOnce(t *testing.T) {
 		if s >= 20 {
 			failures = 1
 		}
-		tally.add(int64(1000+s), 10*time.Second, second(float64(2*window), failures))
+		tally.add(int64(1000+s), 10*time.Second, time.Minute, second(float64(2*window), failures))
 	}
 	edges, wrong := tally.edges()
 	if edges[0].Requests != 50 || edges[0].Failures != 1 {
@@ -155,6 +155,15 @@ func TestTheTallyCountsEachRequestOnce(t *testing.T) {
 	}
 	if len(wrong) != 6 || !strings.Contains(wrong[0], "1 of 50 calls of shopper to web failed") {
 		t.Errorf("wrong: %q", wrong)
+	}
+}
+
+func TestTheFirstSecondsCountForThemselves(t *testing.T) {
+	tally := newTally()
+	tally.add(1000, 10*time.Second, 2*time.Second, second(40, 0))
+	edges, _ := tally.edges()
+	if edges[0].RPS != 20 || edges[0].Requests != 40 {
+		t.Errorf("40 requests in 2 s: %+v", edges[0])
 	}
 }
 
@@ -176,7 +185,7 @@ func TestTheReportFindsWhatIsWrong(t *testing.T) {
 		}, nil},
 	} {
 		tally := newTally()
-		tally.add(1000, 10*time.Second, c.spoil(second(200, 0)))
+		tally.add(1000, 10*time.Second, time.Minute, c.spoil(second(200, 0)))
 		if _, wrong := tally.edges(); cmp.Diff(c.want, wrong) != "" {
 			t.Errorf("%s: %q", c.name, wrong)
 		}
@@ -187,8 +196,8 @@ func TestOnceInTheClearIsNeverMutual(t *testing.T) {
 	tally := newTally()
 	rows := second(200, 0)
 	rows[0].Mtls = false
-	tally.add(1000, 10*time.Second, rows)
-	tally.add(1020, 10*time.Second, second(200, 0))
+	tally.add(1000, 10*time.Second, time.Minute, rows)
+	tally.add(1020, 10*time.Second, time.Minute, second(200, 0))
 	if edges, wrong := tally.edges(); edges[0].MTLS || len(wrong) != 1 {
 		t.Errorf("edge %+v, wrong %q", edges[0], wrong)
 	}
@@ -196,7 +205,7 @@ func TestOnceInTheClearIsNeverMutual(t *testing.T) {
 
 func TestTheSharesOfTheVersionsAddUp(t *testing.T) {
 	tally := newTally()
-	tally.add(1000, 10*time.Second, shopRows())
+	tally.add(1000, 10*time.Second, time.Minute, shopRows())
 	shares := tally.splits()
 	if len(shares) != 2 || math.Abs(shares["catalogue-v1"]-0.9) > 1e-9 || math.Abs(shares["catalogue-v2"]-0.1) > 1e-9 {
 		t.Errorf("shares %v", shares)

@@ -56,7 +56,8 @@ func (d *demo) look(ctx context.Context) error {
 	}
 	table := stream.Msg()
 	window := time.Duration(table.GetWindowMilliseconds()) * time.Millisecond
-	d.tally.add(table.GetAt()/1000, window, table.GetRows())
+	// Proxies report once a second, so what flows now is in the next table.
+	d.tally.add(table.GetAt()/1000, window, time.Since(d.opened)-time.Second/2, table.GetRows())
 	for _, i := range d.instances {
 		if !i.ended && i.gone() {
 			i.ended = true
