@@ -57,7 +57,8 @@ func (d *demo) look(ctx context.Context) error {
 	table := stream.Msg()
 	window := time.Duration(table.GetWindowMilliseconds()) * time.Millisecond
 	// Proxies report once a second, so what flows now is in the next table.
-	d.tally.add(table.GetAt()/1000, window, time.Since(d.opened)-time.Second/2, table.GetRows())
+	flowed := max(time.Since(d.opened)-time.Second/2, time.Second)
+	d.tally.add(table.GetAt()/1000, window, flowed, table.GetRows())
 	for _, i := range d.instances {
 		if !i.ended && i.gone() {
 			i.ended = true

@@ -44,6 +44,8 @@ func runCommand(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run --service NAME [--port N] -- COMMAND...",
 		Short: "Run a program as a workload of the mesh",
+
+		DisableFlagsInUseLine: true, // they come before the command
 		Long: `Run starts a proxy, then the command beside it, and makes the two a workload of
 the service. The command's HTTP calls go through the proxy by HTTP_PROXY, where a
 service is reached by its name; other protocols by the local ports of --upstream.
@@ -76,7 +78,7 @@ Without a join token, run asks the control plane of this user for one
 	f.StringVar(&o.account, "account", "", "account of its identity (default: the service's name)")
 	f.StringVar(&o.name, "name", "", "name of the workload (default: the service's name and something random)")
 	f.StringVar(&o.address, "address", "127.0.0.1", "IP address that other machines reach this one at")
-	f.StringVar(&o.health, "health", "", "path that answers 200 when the program is healthy (default: its port takes connections)")
+	f.StringVar(&o.health, "health", "", "path that answers 200 when the program is healthy (default: something listens on its ports)")
 	f.StringVar(&o.metrics, "metrics", "", "HOST:PORT where the proxy serves /metrics (OpenMetrics) and /ready (default: on its admin socket alone)")
 	f.StringArrayVar(&o.upstreams, "upstream", nil, "NAME:PORT=LOCALPORT opens a local port that leads to a service; may be repeated")
 	f.StringArrayVar(&o.labels, "label", nil, "KEY=VALUE on the workload; may be repeated")

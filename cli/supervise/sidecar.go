@@ -131,7 +131,8 @@ func environ(base []string, proxy string, w Workload) []string {
 			continue
 		case "NO_PROXY", "no_proxy":
 			for host := range strings.SplitSeq(value, ",") {
-				if host = strings.TrimSpace(host); host != "" && !strings.Contains(","+direct+",", ","+host+",") {
+				// "*" would lead every call past the sidecar.
+				if host = strings.TrimSpace(host); host != "" && host != "*" && !strings.Contains(","+direct+",", ","+host+",") {
 					direct += "," + host
 				}
 			}

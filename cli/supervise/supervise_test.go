@@ -131,7 +131,7 @@ func configFor(command []string, out *os.File) Config {
 		Sidecar: []string{self}, Server: "127.0.0.1:15012", Token: "leno1.ID.SECRET.ROOT", LogLevel: "warn",
 		Workload: Workload{Namespace: "shop", Service: "cart", Account: "cart", Name: "cart-1", Address: "127.0.0.1",
 			Ports: []int{8080, 9090}, Labels: []string{"version=v1"}, Upstreams: []string{"stock:25=2525"}, Health: "/healthz"},
-		Command: append([]string{self, "command"}, command...), Environ: []string{"NO_PROXY=10.0.0.1,localhost", "HTTP_PROXY=http://old", "KEPT=yes"},
+		Command: append([]string{self, "command"}, command...), Environ: []string{"NO_PROXY=10.0.0.1,*,localhost", "HTTP_PROXY=http://old", "KEPT=yes"},
 		In: nil, Out: out, Err: out, Log: slog.New(slog.NewTextHandler(out, nil)),
 	}
 }
