@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/url"
 	"sort"
+	"sync"
+	"time"
 
 	"github.com/leno-mesh/leno/lib/buf"
+	"github.com/leno-mesh/leno/lib/clock"
 	"github.com/leno-mesh/leno/proxy/conn"
 	"github.com/leno-mesh/leno/proxy/http"
 	"github.com/leno-mesh/leno/proxy/http/h1"
@@ -45,6 +48,9 @@ type Server struct {
 	pages map[string]Page
 	bufs  buf.Pool
 	limit chan struct{} // connections at once
+
+	mu   sync.Mutex
+	open map[*h1.Server]struct{}
 }
 
 // maxConnections bounds what an admin client can make the proxy hold.
@@ -52,18 +58,31 @@ const maxConnections = 32
 
 // New returns a server of these pages; "/" lists them.
 func New(pages map[string]Page) *Server {
-	return &Server{pages: pages, limit: make(chan struct{}, maxConnections)}
+	return &Server{pages: pages, limit: make(chan struct{}, maxConnections), open: map[*h1.Server]struct{}{}}
 }
 
-// Serve answers on ln until it is closed.
+// limits keep a client that stalls from holding its connection for ever.
+func limits() http.Limits {
+	return http.Limits{HeadTimeout: 5 * time.Second, IdleTimeout: time.Minute, StreamIdleTimeout: 30 * time.Second}
+}
+
+// Serve answers on ln until it is closed, and then ends what is open.
 func (s *Server) Serve(ln net.Listener) error {
+	ended := make(chan struct{})
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		s.sweep(ended)
+	}()
+	defer func() { close(ended); <-swept }()
 	for {
 		nc, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
 		if err != nil {
-			return err
+			time.Sleep(acceptPause) // out of descriptors, most likely: looking at the proxy must outlive that
+			continue
 		}
 		select {
 		case s.limit <- struct{}{}:
@@ -73,8 +92,53 @@ func (s *Server) Serve(ln net.Listener) error {
 		}
 		go func() {
 			defer func() { <-s.limit }()
-			h1.NewServer(conn.New(nc, &s.bufs), h1.ServerOptions{Scheme: "http", AcceptHTTP10: true}).Serve(s.handle)
+			s.serve(nc)
 		}()
+	}
+}
+
+const (
+	acceptPause = 100 * time.Millisecond
+	sweepEvery  = 250 * time.Millisecond
+)
+
+func (s *Server) serve(nc net.Conn) {
+	defer nc.Close()
+	h := h1.NewServer(conn.New(nc, &s.bufs), h1.ServerOptions{Limits: limits(), Scheme: "http", AcceptHTTP10: true})
+	s.mu.Lock()
+	s.open[h] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.open, h)
+		s.mu.Unlock()
+	}()
+	h.Serve(s.handle)
+}
+
+// sweep ends connections that are overdue, and all once ended is closed.
+func (s *Server) sweep(ended <-chan struct{}) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		over := false
+		select {
+		case <-tick.C:
+		case <-ended:
+			over = true
+		}
+		s.mu.Lock()
+		for h := range s.open {
+			if over {
+				h.CloseIdle()
+			} else {
+				h.Sweep(clock.Now())
+			}
+		}
+		s.mu.Unlock()
+		if over {
+			return
+		}
 	}
 }
 
@@ -106,6 +170,9 @@ func (s *Server) answer(req *http.Head) Answer {
 	if !ok {
 		return Text(404, "there is no page "+path+"; / lists those there are\n")
 	}
+	if _, foreign := req.Get("origin"); foreign && p.Change {
+		return Text(403, "a page of a browser must not change the proxy\n")
+	}
 	switch m := string(req.Method()); {
 	case p.Change && m != "POST":
 		return Text(405, path+" changes the proxy: use POST\n")
@@ -113,7 +180,17 @@ func (s *Server) answer(req *http.Head) Answer {
 		return Text(405, path+" only reads: use GET\n")
 	}
 	accept, _ := req.GetNamed(http.Accept)
-	return p.Serve(query, string(accept))
+	return serve(p, query, string(accept))
+}
+
+// serve answers with the page; a page with a defect must not end the proxy.
+func serve(p Page, query url.Values, accept string) (a Answer) {
+	defer func() {
+		if recover() != nil {
+			a = Text(500, "this page has a defect\n")
+		}
+	}()
+	return p.Serve(query, accept)
 }
 
 func (s *Server) index() Answer {
