@@ -68,7 +68,7 @@ func (l *loop) run() error {
 	for {
 		n := 0
 		err := l.raw.Read(func(uintptr) bool {
-			n, _ = unix.EpollWait(l.fd, events[:], 0)
+			n = poll(l.fd, events[:])
 			return n > 0
 		})
 		if err != nil {

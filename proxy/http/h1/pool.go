@@ -17,8 +17,8 @@ type PoolOptions struct {
 	Dial func(deadline int64) (*conn.Conn, error)
 	// MaxConnections bounds open connections, MaxIdle those without an
 	// exchange, MaxPending the exchanges that wait for one. 0 is no bound
-	// for the first, 64 for the second, 1024 for the third; below 0 none
-	// is kept, or none may wait.
+	// for the first, 1024 for the others; below 0 none is kept, or none may
+	// wait.
 	MaxConnections, MaxIdle, MaxPending int
 }
 
@@ -51,7 +51,7 @@ func NewPool(o PoolOptions) *Pool {
 	}
 	o.Limits = o.Limits.WithDefaults()
 	if o.MaxIdle == 0 {
-		o.MaxIdle = 64
+		o.MaxIdle = 1024
 	}
 	if o.MaxPending == 0 {
 		o.MaxPending = 1024
