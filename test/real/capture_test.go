@@ -86,7 +86,7 @@ func (w *world) marked(row *row, service string, f func(marker string)) {
 	look := func() (seen bool) {
 		marker := newMarker()
 		captured := w.capture(func() { f(marker) })
-		if len(captured) < 4096 {
+		if len(captured) < 1024 {
 			w.Errorf("only %d bytes of %s were captured", len(captured), service)
 		}
 		return bytes.Contains(captured, []byte(marker))

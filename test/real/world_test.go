@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -213,10 +214,11 @@ func (p *place) workload(service string) string {
 // healthy waits until exactly these workloads of a service are in rotation.
 func (w *world) healthy(service string, places ...*place) {
 	w.Helper()
-	var last string
+	var last []string
+	done := false
 	defer func() {
-		if w.Failed() {
-			w.Log(last)
+		if !done {
+			w.Logf("workloads of %s: %s", service, strings.Join(last, ", "))
 		}
 	}()
 	w.until(fmt.Sprintf("%d workloads of %s are healthy", len(places), service), 20*time.Second, func() bool {
@@ -227,20 +229,32 @@ func (w *world) healthy(service string, places ...*place) {
 					Name   string
 					Labels map[string]string
 				}
-				Status struct{ Healthy, Draining *bool }
+				Status struct{ Healthy, Draining bool }
 			}
 		}
-		if last = string(out); err != nil || json.Unmarshal(out, &list) != nil {
+		if err != nil || json.Unmarshal(out, &list) != nil {
 			return false
 		}
-		seen := 0
+		var names []string
+		last = nil
 		for _, item := range list.Items {
-			if item.Metadata.Labels["leno.dev/service"] == service && item.Status.Healthy != nil && *item.Status.Healthy {
-				seen++
+			if item.Metadata.Labels["leno.dev/service"] != service {
+				continue
+			}
+			last = append(last, fmt.Sprintf("%s %+v", item.Metadata.Name, item.Status))
+			if item.Status.Healthy && !item.Status.Draining {
+				names = append(names, item.Metadata.Name)
 			}
 		}
-		return seen == len(places)
+		var want []string
+		for _, p := range places {
+			want = append(want, p.workload(service))
+		}
+		slices.Sort(names)
+		slices.Sort(want)
+		return slices.Equal(names, want)
 	})
+	done = true
 }
 
 // caller starts a workload that only calls: it keeps a sidecar with upstreams
