@@ -105,15 +105,20 @@ func protocolOf(b []byte) protocol {
 }
 
 // looksHTTP reports that b begins like a request line: a method of upper-case
-// letters and a space.
+// letters and a space and, once the line is whole, a version at its end. Redis
+// and IRC have commands that look like a method.
 func looksHTTP(b []byte) bool {
-	for i, c := range b {
-		if c == ' ' {
-			return i >= 3
-		}
+	method := bytes.IndexByte(b, ' ')
+	if method < 0 {
+		method = len(b)
+	} else if method < 3 {
+		return false
+	}
+	for i, c := range b[:method] {
 		if c < 'A' || c > 'Z' || i > 20 {
 			return false
 		}
 	}
-	return len(b) > 0
+	line, _, whole := bytes.Cut(b, []byte("\n"))
+	return len(b) > 0 && (!whole || bytes.Contains(line, []byte(" HTTP/")))
 }

@@ -378,3 +378,29 @@ func TestMeshNames(t *testing.T) {
 		}
 	}
 }
+
+func TestProtocolsAreToldByTheirFirstBytes(t *testing.T) {
+	for first, want := range map[string]protocol{
+		"":                                   protocolOther,
+		"GET / HTTP/1.1\r\nhost: a\r\n\r\n":  protocolHTTP1,
+		"OPTIONS * HTTP/1.0\r\n":             protocolHTTP1,
+		"GET /a-path-that-goes-on":           protocolHTTP1,
+		"GE":                                 protocolHTTP1,
+		"PROPPATCH /x HTTP/1.1\n":            protocolHTTP1,
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n":   protocolH2C,
+		"PRI * H":                            protocolH2C,
+		"GET key\r\n":                        protocolOther, // Redis
+		"SET key value\r\n":                  protocolOther,
+		"*1\r\n$4\r\nPING\r\n":               protocolOther,
+		"NICK somebody\r\nUSER a 0 * :b\r\n": protocolOther, // IRC
+		"CONNECT\naccept-version:1.2\n\n":    protocolOther, // STOMP
+		"AMQP\x00\x00\x09\x01":               protocolOther,
+		"OK done":                            protocolOther,
+		"get key\r\n":                        protocolOther,
+		"\x16\x03\x01\x02\x00":               protocolOther,
+	} {
+		if got := protocolOf([]byte(first)); got != want {
+			t.Errorf("%q is %q, want %q", first, protocolNames[got], protocolNames[want])
+		}
+	}
+}
