@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/leno-mesh/leno/lib/log"
+	"github.com/leno-mesh/leno/proxy/engine"
 	"github.com/leno-mesh/leno/proxy/plan"
 	"github.com/leno-mesh/leno/xds/wire"
 )
@@ -19,7 +20,11 @@ import (
 // addresses of the listeners by name when all are bound.
 func RunStatic(ctx context.Context, b *wire.Bootstrap, o Options, ready func(map[string]net.Addr)) error {
 	follow := newFollower(o.Log)
-	p := newProxy(o, nil, nil, "")
+	var demand engine.Demand // without a server the plan is all there is
+	if b.DynamicResources != nil && b.DynamicResources.AdsConfig != nil {
+		demand = follow
+	}
+	p := newProxy(o, nil, demand, "")
 	follow.configuration = p.configuration
 	if err := staticResources(b, p.configuration.resources); err != nil {
 		return err
@@ -35,8 +40,12 @@ func RunStatic(ctx context.Context, b *wire.Bootstrap, o Options, ready func(map
 	p.configuration.plan.Store(first)
 
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
 	wait := p.run(running)
+	defer func() {
+		p.stopAccepting()
+		stop()
+		wait()
+	}()
 	dynamic, err := p.dynamic(running, b, first, follow)
 	if err != nil {
 		return err
@@ -69,8 +78,6 @@ func RunStatic(ctx context.Context, b *wire.Bootstrap, o Options, ready func(map
 	}
 	<-ctx.Done()
 	p.drainAll(o.Drain)
-	stop()
-	wait()
 	return nil
 }
 
