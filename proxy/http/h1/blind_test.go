@@ -11,8 +11,8 @@ import (
 	"github.com/leno-mesh/leno/proxy/http"
 )
 
-// busy returns a stream on a connection whose last answer, with a body, ended a
-// moment ago; and its pool and endpoint.
+// busy returns a stream on a connection that has served an answer with a body
+// before, and its pool and endpoint.
 func busy(t *testing.T) (*clientStream, *Pool, net.Conn) {
 	t.Helper()
 	p, accepted := byHand(t, PoolOptions{})
@@ -20,9 +20,7 @@ func busy(t *testing.T) (*clientStream, *Pool, net.Conn) {
 	endpoint := <-accepted
 	answerWithBody(t, s, endpoint)
 	s.Close()
-	again := open(t, p).(*clientStream)
-	again.rested = false // however slow this machine is
-	return again, p, endpoint
+	return open(t, p).(*clientStream), p, endpoint
 }
 
 func answerWithBody(t *testing.T, s http.Stream, endpoint net.Conn) {
@@ -128,14 +126,14 @@ func TestWhatMustNotBeRepeatedIsNeverSentBlindly(t *testing.T) {
 	s.Close()
 }
 
-func TestAfterAnAnswerWithoutABodyIsLookedFirst(t *testing.T) {
+func TestABusyConnectionIsLookedAtAfterAnAnswerWithoutABody(t *testing.T) {
 	p, accepted := byHand(t, PoolOptions{})
 	s := open(t, p)
 	endpoint := <-accepted
 	complete(t, s, endpoint)
 	s.Close()
 	again := open(t, p).(*clientStream)
-	again.rested = false
+	again.looked = false // however slow this machine is
 	complete(t, again, endpoint)
 	if again.blind.Load() || again.trusted {
 		t.Error("the request was sent without a look")

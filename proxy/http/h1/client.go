@@ -19,9 +19,9 @@ type clientStream struct {
 	close     bool // the endpoint or the exchange forbids another use
 	firstByte bool // something of the response came
 
-	// rested says that the connection was idle for long enough to be looked
-	// at, ran that the answer before had a body of a known end.
-	rested, ran bool
+	// looked says that the connection was found quiet when the exchange began,
+	// ran that the answer before had a body of a known end.
+	looked, ran bool
 }
 
 // maxInterims bounds the 1xx responses of one exchange.
@@ -68,7 +68,7 @@ func (s *clientStream) WriteHead(h *http.Head, end bool) error {
 	}
 	b.Extend(len(p))
 	s.begun, s.ended, s.out, s.left = true, end, out, max(h.Length, 0)
-	s.trusted = end && !s.rested && s.ran && http.Idempotent(method)
+	s.trusted = end && (s.looked || s.ran) && http.Idempotent(method)
 	return s.unlock(nil)
 }
 

@@ -53,8 +53,9 @@ type link struct {
 	// a look at what had arrived before.
 	blind atomic.Bool
 	// trusted allows that: the request may be repeated, and the connection was
-	// read to the end of a body less than fresh ago. What can have come since
-	// is an end; a failing send or the sweeper's nudge makes it known.
+	// found quiet just now, or read to the end of a body less than fresh ago.
+	// What can have come since is an end; a failing send or the sweeper's
+	// nudge makes it known.
 	trusted bool
 
 	mu   sync.Mutex // guards all below

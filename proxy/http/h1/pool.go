@@ -81,8 +81,8 @@ func (p *Pool) Open(deadline int64) (http.Stream, error) {
 // usable makes an idle connection ready for an exchange, or closes it if the
 // endpoint did or the sweeper is about to.
 func (p *Pool) usable(s *clientStream) bool {
-	s.rested = clock.Now()-s.idleSince >= fresh
-	if s.pulse.enter(phaseExchange) && (!s.rested || s.c.Quiet()) {
+	s.looked = clock.Now()-s.idleSince >= fresh
+	if s.pulse.enter(phaseExchange) && (!s.looked || s.c.Quiet()) {
 		s.begin(true)
 		return true
 	}
