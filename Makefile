@@ -5,7 +5,7 @@ TAGS    := grpcnotrace,disable_pgv
 # Functions aligned to 16 bytes, not 32: 1 % less binary, no measurable time.
 LDFLAGS := -s -w -funcalign=16 -X main.version=$(VERSION)
 
-.PHONY: bench-change conformance help build test check format vet staticcheck race vulnerabilities generate generated demo clean bench-proxy bench-footprint
+.PHONY: bench-change conformance help build test check format vet staticcheck race vulnerabilities generate generated demo clean bench-proxy bench-footprint test-real
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-zA-Z0-9_-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,3 +65,11 @@ conformance: build ## suites of others against leno-proxy: h2spec, gRPC interop
 
 bench-change: ## how long a changed route takes from the store to every proxy
 	$(GO) test ./test/mesh -run '^$$' -bench ChangeInForce -benchtime 50x -count 5
+
+test-real: ## nginx, PostgreSQL, Redis, MariaDB, gRPC and fortio in a mesh (root and Debian, installs them)
+	sh test/real/install.sh
+	@mkdir -p bin/real
+	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/real/ ./cmd/leno ./cmd/leno-proxy
+	@test -x bin/real/fortio || GOBIN=$(CURDIR)/bin/real $(GO) install fortio.org/fortio@v1.68.2
+	cd test/real/interop && $(GO) build -o $(CURDIR)/bin/real/interop-client google.golang.org/grpc/interop/client && $(GO) build -o $(CURDIR)/bin/real/interop-server google.golang.org/grpc/interop/server
+	$(GO) test -tags real -count 1 -timeout 30m -v ./test/real
