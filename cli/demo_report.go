@@ -21,6 +21,7 @@ type flow struct {
 	mtls     bool    // all of it
 	rps      float64 // of the last window
 	failing  float64 // requests a second that failed
+	denied   float64 // requests a second that policy refused
 	bytes    float64 // a second
 	p50, p99 float64 // milliseconds
 	share    float64 // of the versions' requests, 1 where nothing is split
@@ -31,11 +32,13 @@ var versions = map[string]string{"catalogue-v1": "catalogue", "catalogue-v2": "c
 
 func (f *flow) carries() bool { return f.rps > 0 || f.bytes > 0 }
 
+// success is the share of requests that were served. What policy refuses is no
+// fault of the destination, but neither did the caller get what it wanted.
 func (f *flow) success() float64 {
 	if f.rps == 0 {
 		return 1
 	}
-	return 1 - f.failing/f.rps
+	return 1 - (f.failing+f.denied)/f.rps
 }
 
 // flowsOf sums rows of the traffic table by edge: the shop's edges first, in
@@ -64,6 +67,7 @@ func flowsOf(rows []*adminv1.TrafficRow) []flow {
 		}
 		f.rps += rps
 		f.failing += rps * (1 - row.GetSuccessRate())
+		f.denied += rps * row.GetDeniedRate()
 		f.bytes += row.GetBytesPerSecond()
 	}
 	slices.SortFunc(flows[len(demoEdges):], func(a, b flow) int {

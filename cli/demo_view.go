@@ -42,6 +42,8 @@ func (f *flow) cells() []cell {
 	}
 	success := cell{fmt.Sprintf("%.1f%%", 100*f.success()), good}
 	switch {
+	case f.denied > f.rps/2:
+		success = cell{"denied", bad}
 	case f.success() < 0.5:
 		success.tone = bad
 	case f.success() < goodEnough:

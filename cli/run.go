@@ -82,7 +82,7 @@ Without a join token, run asks the control plane of this user for one
 	f.StringVar(&o.metrics, "metrics", "", "HOST:PORT where the proxy serves /metrics (OpenMetrics) and /ready (default: on its admin socket alone)")
 	f.StringArrayVar(&o.upstreams, "upstream", nil, "NAME:PORT=LOCALPORT opens a local port that leads to a service; may be repeated")
 	f.StringArrayVar(&o.labels, "label", nil, "KEY=VALUE on the workload; may be repeated")
-	f.StringVar(&o.server, "server", defaultProxyServer, "HOST:PORT of the control plane that proxies connect to")
+	f.StringVar(&o.server, "server", "", "HOST:PORT of the control plane that proxies connect to (default: what the control plane of this user says, or "+defaultProxyServer+")")
 	f.StringVar(&o.token, "token", "", "join token; better in a file")
 	f.StringVar(&o.tokenFile, "token-file", "", "file that holds the join token")
 	f.StringVar(&o.state, "state", "", "directory that keeps the identity from run to run (default: none)")
@@ -109,7 +109,7 @@ func (o *runOptions) config(env *Env, args []string) (*supervise.Config, map[int
 		level = slog.LevelInfo
 	}
 	cfg := &supervise.Config{
-		Sidecar: supervise.Find(executable), Server: o.server, State: o.state, LogLevel: o.logLevel,
+		Sidecar: supervise.Find(executable), Server: cmp.Or(o.server, defaultProxyServer), State: o.state, LogLevel: o.logLevel,
 		Workload: supervise.Workload{
 			Namespace: env.Namespace(), Service: o.service, Account: cmp.Or(o.account, o.service),
 			Name:    cmp.Or(o.name, o.service+"-"+strings.ToLower(rand.Text()[:6])),
@@ -134,7 +134,7 @@ func (o *runOptions) check(args []string) error {
 	case o.token != "" && o.tokenFile != "":
 		return usage("choose either --token or --token-file")
 	}
-	if _, port, err := net.SplitHostPort(o.server); err != nil || portNumber(port) == 0 {
+	if _, port, err := net.SplitHostPort(cmp.Or(o.server, defaultProxyServer)); err != nil || portNumber(port) == 0 {
 		return usage("the server %q is not HOST:PORT; it is the control plane's address for proxies, and LENO_SERVER names the one for commands", o.server)
 	}
 	if o.metrics != "" {
@@ -198,7 +198,7 @@ func (e *Env) admit(ctx context.Context, o *runOptions, cfg *supervise.Config, p
 	if err != nil {
 		return err
 	}
-	if cfg.Token, err = o.joinToken(ctx, e, client, &cfg.Workload); err != nil {
+	if cfg.Token, err = o.joinToken(ctx, e, client, cfg); err != nil {
 		return err
 	}
 	if len(protocols) == 0 {
@@ -214,8 +214,10 @@ func (e *Env) admit(ctx context.Context, o *runOptions, cfg *supervise.Config, p
 }
 
 // joinToken is the one that the user gave, or a new one. Who has been here
-// before may need none.
-func (o *runOptions) joinToken(ctx context.Context, e *Env, client adminv1connect.AdminClient, w *supervise.Workload) (string, error) {
+// before may need none. Whoever makes a token also knows where its proxies
+// connect, which counts unless the user said otherwise.
+func (o *runOptions) joinToken(ctx context.Context, e *Env, client adminv1connect.AdminClient, cfg *supervise.Config) (string, error) {
+	w := &cfg.Workload
 	if o.tokenFile != "" {
 		token, err := os.ReadFile(o.tokenFile)
 		if err != nil {
@@ -231,6 +233,9 @@ func (o *runOptions) joinToken(ctx context.Context, e *Env, client adminv1connec
 	})
 	switch {
 	case err == nil:
+		if o.server == "" && created.GetProxyAddress() != "" {
+			cfg.Server = created.GetProxyAddress()
+		}
 		return created.GetToken(), nil
 	case exitCode(err) == ExitUnreachable && hasFiles(o.state):
 		return "", nil

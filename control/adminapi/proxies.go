@@ -26,6 +26,7 @@ func (s *Server) Status(ctx context.Context, _ *adminv1.StatusRequest) (*adminv1
 		Trust:            s.cfg.Trust(),
 		Proxies:          s.proxies(""),
 		SnapshotRevision: snapshot.Rev,
+		ProxyAddress:     s.cfg.ProxyAddress,
 	}
 	for _, name := range snapshot.Namespaces() {
 		n := snapshot.Namespace(name)

@@ -62,6 +62,8 @@ type Config struct {
 	Store     store.Store
 	// StoreInfo tells where the objects are and how large the file is.
 	StoreInfo func() (path string, size int64)
+	// ProxyAddress is HOST:PORT where proxies of this machine connect.
+	ProxyAddress string
 	// Snapshots is what the control plane made of the store.
 	Snapshots *cell.Cell[model.Snapshot]
 	Trust     func() *adminv1.Trust

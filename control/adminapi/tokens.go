@@ -28,7 +28,7 @@ func (s *Server) CreateToken(ctx context.Context, r *adminv1.CreateTokenRequest)
 	if err != nil {
 		return nil, failure(fmt.Errorf("create token: %w", err))
 	}
-	return &adminv1.CreateTokenResponse{Token: secret, Info: info}, nil
+	return &adminv1.CreateTokenResponse{Token: secret, Info: info, ProxyAddress: s.cfg.ProxyAddress}, nil
 }
 
 // tokenRequest fills in defaults and checks.

@@ -213,20 +213,21 @@ func makePlaintext(in plaintextInput) result {
 	g.requests = true
 	requests.rules(in.trustDomain, g)
 	p := servedPort{app: in.app, protocol: in.protocol}
+	seen := fmt.Sprintf("%s/%d", in.workload, in.app) // the destination in metrics: plaintext names no service
 	raw := append(e.netAccess(&bytes, l.Name), e.relay(localInput{model.ProtocolTCP, in.app}.String()))
 	if in.protocol == model.ProtocolTCP {
-		l.FilterChains = []*listener.FilterChain{{Name: "bytes", Filters: raw}}
+		l.FilterChains = []*listener.FilterChain{{Name: seen + "/bytes", Filters: raw}}
 		return e.resource(l.Name, l)
 	}
 	manager := e.inboundHTTP(l.Name, e.httpAccess(&requests), localRoutes(p))
 	manager.Http2ProtocolOptions, manager.UpgradeConfigs = nil, manager.UpgradeConfigs[:1] // no CONNECT
-	chain := &listener.FilterChain{Name: "requests", Filters: []*listener.Filter{e.filter(httpManager, manager)}}
+	chain := &listener.FilterChain{Name: seen + "/requests", Filters: []*listener.Filter{e.filter(httpManager, manager)}}
 	l.FilterChains = []*listener.FilterChain{chain}
 	if in.protocol == model.ProtocolAuto {
 		l.ListenerFilters = []*listener.ListenerFilter{e.inspector(httpInspector, &httpinspector.HttpInspector{})}
 		chain.FilterChainMatch = &listener.FilterChainMatch{ApplicationProtocols: []string{"http/1.0", "http/1.1", "h2c"}}
 		if !readsRequests(g.policies) {
-			l.DefaultFilterChain = &listener.FilterChain{Name: "bytes", Filters: raw}
+			l.DefaultFilterChain = &listener.FilterChain{Name: seen + "/bytes", Filters: raw}
 		}
 	}
 	return e.resource(l.Name, l)

@@ -84,3 +84,13 @@ func cannotListen(who, address string, err error) error {
 	}
 	return fmt.Errorf("cannot listen for %s on %s: %w", who, address, err)
 }
+
+// loopback turns a wildcard address that is listened on into one that this
+// machine can dial.
+func loopback(address string) string {
+	a, err := netip.ParseAddrPort(address)
+	if err != nil || !a.Addr().IsUnspecified() {
+		return address
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port()).String()
+}

@@ -170,7 +170,7 @@ func (s *Server) run(ctx context.Context, group *errgroup.Group) {
 		return nil
 	})
 	admin := adminapi.New(adminapi.Config{
-		Version: s.cfg.Version, StartedAt: s.started, Store: s.store, StoreInfo: s.storeInfo,
+		Version: s.cfg.Version, StartedAt: s.started, Store: s.store, StoreInfo: s.storeInfo, ProxyAddress: loopback(s.XDSAddress()),
 		Snapshots: s.assembler.Snapshots(), Trust: s.trust, Proxies: s.proxies, Traffic: s.traffic,
 		Tokens: adminTokens{s.enrolment, s.tokens},
 	}).Handler()

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 
@@ -35,10 +36,8 @@ func (e *Engine) record(x *exchange, parsed bool) {
 	if x.Status == 0 && x.Fault == nil {
 		return // the client went away before there was anything to count
 	}
-	k := stats.Key{Inbound: x.d.inbound(), Source: x.d.source, Destination: x.Cluster, Route: x.Route, MTLS: x.d.c.TLS || x.mtls, Protocol: x.protocol(parsed)}
-	if k.Source == "" && !k.Inbound {
-		k.Source = e.Source
-	}
+	k := x.d.key(x.Cluster, x.mtls)
+	k.Route, k.Protocol = x.Route, x.protocol(parsed)
 	r := stats.Request{Status: x.Status, Sent: uint64(x.In), Received: uint64(x.Out)}
 	if x.ended == 0 {
 		x.ended = clock.Now()
@@ -53,6 +52,20 @@ func (e *Engine) record(x *exchange, parsed bool) {
 		r.Side, r.Fault = x.Fault.Side, x.Fault.Kind
 	}
 	x.d.seriesOf(k).Record(r)
+}
+
+// key names the series of traffic to a cluster. What a sidecar's proxy takes in
+// counts under the service that its chain is for; what it sends out, from its
+// application. encrypted is whether the cluster is reached over TLS.
+func (d *downstream) key(cluster string, encrypted bool) stats.Key {
+	if !d.inbound() {
+		return stats.Key{Source: cmp.Or(d.source, d.e.Source), Destination: cluster, MTLS: encrypted || d.c.TLS}
+	}
+	k := stats.Key{Inbound: true, Source: d.source, Destination: cluster, MTLS: d.c.TLS}
+	if b := d.bound.Load(); b != nil && b.chain != nil && b.chain.Serves != "" {
+		k.Destination = b.chain.Serves
+	}
+	return k
 }
 
 func (d *downstream) seriesOf(k stats.Key) *stats.Series {

@@ -197,10 +197,8 @@ func (o *outbound) watch(s *stats.Series, sent, received *atomic.Int64, stop <-c
 }
 
 func (d *downstream) tcpKey(cluster string, encrypted bool) stats.Key {
-	k := stats.Key{Inbound: d.inbound(), Source: d.source, Destination: cluster, Protocol: "tcp", MTLS: d.c.TLS || encrypted}
-	if k.Source == "" && !k.Inbound {
-		k.Source = d.e.Source
-	}
+	k := d.key(cluster, encrypted)
+	k.Protocol = "tcp"
 	return k
 }
 

@@ -97,6 +97,11 @@ func portOf(value *uint32) (uint16, error) {
 
 func (b *builder) chain(w *wire.FilterChain) (*Chain, error) {
 	c := &Chain{Name: w.Name}
+	for _, suffix := range []string{"/requests", "/bytes"} {
+		if d, ok := strings.CutSuffix(w.Name, suffix); ok {
+			c.Serves = d
+		}
+	}
 	if w.TransportSocketConnectTimeout != nil {
 		return nil, fmt.Errorf("transport_socket_connect_timeout: Leno bounds every handshake by 10 s")
 	}

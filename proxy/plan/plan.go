@@ -52,6 +52,9 @@ type Listener struct {
 // Chain is what happens to one kind of connection of a listener.
 type Chain struct {
 	Name string
+	// Serves is what inbound traffic of the chain counts under: the name
+	// without /requests or /bytes, empty where the name has neither.
+	Serves string
 	// ServerNames are exact names and *.suffixes, ALPN protocols; empty
 	// matches any. Transport is "tls", "raw_buffer" or empty for both.
 	ServerNames []string

@@ -1768,6 +1768,7 @@ type StatusResponse struct {
 	Proxies          []*Proxy               `protobuf:"bytes,7,rep,name=proxies,proto3" json:"proxies,omitempty"`
 	Problems         []*Problem             `protobuf:"bytes,8,rep,name=problems,proto3" json:"problems,omitempty"`                                          // of objects in the store
 	SnapshotRevision uint64                 `protobuf:"varint,9,opt,name=snapshot_revision,json=snapshotRevision,proto3" json:"snapshot_revision,omitempty"` // of the store, that proxies are being sent
+	ProxyAddress     string                 `protobuf:"bytes,10,opt,name=proxy_address,json=proxyAddress,proto3" json:"proxy_address,omitempty"`             // HOST:PORT where proxies connect
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1863,6 +1864,13 @@ func (x *StatusResponse) GetSnapshotRevision() uint64 {
 		return x.SnapshotRevision
 	}
 	return 0
+}
+
+func (x *StatusResponse) GetProxyAddress() string {
+	if x != nil {
+		return x.ProxyAddress
+	}
+	return ""
 }
 
 type Store struct {
@@ -2600,6 +2608,7 @@ type TrafficRow struct {
 	Share             float64                `protobuf:"fixed64,10,opt,name=share,proto3" json:"share,omitempty"` // of the route's requests, 0 to 1
 	BytesPerSecond    float64                `protobuf:"fixed64,11,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
 	Connections       int64                  `protobuf:"varint,12,opt,name=connections,proto3" json:"connections,omitempty"`
+	DeniedRate        float64                `protobuf:"fixed64,13,opt,name=denied_rate,json=deniedRate,proto3" json:"denied_rate,omitempty"` // refused by policy (403, PERMISSION_DENIED), 0 to 1
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2714,6 +2723,13 @@ func (x *TrafficRow) GetBytesPerSecond() float64 {
 func (x *TrafficRow) GetConnections() int64 {
 	if x != nil {
 		return x.Connections
+	}
+	return 0
+}
+
+func (x *TrafficRow) GetDeniedRate() float64 {
+	if x != nil {
+		return x.DeniedRate
 	}
 	return 0
 }
@@ -2890,6 +2906,7 @@ type CreateTokenResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"` // leno1.ID.SECRET.ROOTSHA256
 	Info          *Token                 `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
+	ProxyAddress  string                 `protobuf:"bytes,3,opt,name=proxy_address,json=proxyAddress,proto3" json:"proxy_address,omitempty"` // HOST:PORT where this machine's proxies connect
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2936,6 +2953,13 @@ func (x *CreateTokenResponse) GetInfo() *Token {
 		return x.Info
 	}
 	return nil
+}
+
+func (x *CreateTokenResponse) GetProxyAddress() string {
+	if x != nil {
+		return x.ProxyAddress
+	}
+	return ""
 }
 
 type ListTokensRequest struct {
@@ -3225,7 +3249,7 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1a\n" +
 	"\bresource\x18\x03 \x01(\tR\bresource\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x0f\n" +
-	"\rStatusRequest\"\xec\x02\n" +
+	"\rStatusRequest\"\x91\x03\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -3236,7 +3260,9 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\tworkloads\x18\x06 \x01(\rR\tworkloads\x12.\n" +
 	"\aproxies\x18\a \x03(\v2\x14.leno.admin.v1.ProxyR\aproxies\x122\n" +
 	"\bproblems\x18\b \x03(\v2\x16.leno.admin.v1.ProblemR\bproblems\x12+\n" +
-	"\x11snapshot_revision\x18\t \x01(\x04R\x10snapshotRevision\"e\n" +
+	"\x11snapshot_revision\x18\t \x01(\x04R\x10snapshotRevision\x12#\n" +
+	"\rproxy_address\x18\n" +
+	" \x01(\tR\fproxyAddress\"e\n" +
 	"\x05Store\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x12\n" +
@@ -3296,7 +3322,7 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\x0fTrafficResponse\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x03R\x02at\x12/\n" +
 	"\x13window_milliseconds\x18\x02 \x01(\x03R\x12windowMilliseconds\x12-\n" +
-	"\x04rows\x18\x03 \x03(\v2\x19.leno.admin.v1.TrafficRowR\x04rows\"\x97\x03\n" +
+	"\x04rows\x18\x03 \x03(\v2\x19.leno.admin.v1.TrafficRowR\x04rows\"\xb8\x03\n" +
 	"\n" +
 	"TrafficRow\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12 \n" +
@@ -3311,7 +3337,9 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\x05share\x18\n" +
 	" \x01(\x01R\x05share\x12(\n" +
 	"\x10bytes_per_second\x18\v \x01(\x01R\x0ebytesPerSecond\x12 \n" +
-	"\vconnections\x18\f \x01(\x03R\vconnections\"\xc4\x01\n" +
+	"\vconnections\x18\f \x01(\x03R\vconnections\x12\x1f\n" +
+	"\vdenied_rate\x18\r \x01(\x01R\n" +
+	"deniedRate\"\xc4\x01\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x18\n" +
@@ -3328,10 +3356,11 @@ const file_api_admin_v1_admin_proto_rawDesc = "" +
 	"\aaccount\x18\x03 \x01(\tR\aaccount\x12\x1f\n" +
 	"\vttl_seconds\x18\x04 \x01(\x03R\n" +
 	"ttlSeconds\x12\x12\n" +
-	"\x04uses\x18\x05 \x01(\rR\x04uses\"U\n" +
+	"\x04uses\x18\x05 \x01(\rR\x04uses\"z\n" +
 	"\x13CreateTokenResponse\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12(\n" +
-	"\x04info\x18\x02 \x01(\v2\x14.leno.admin.v1.TokenR\x04info\"\x13\n" +
+	"\x04info\x18\x02 \x01(\v2\x14.leno.admin.v1.TokenR\x04info\x12#\n" +
+	"\rproxy_address\x18\x03 \x01(\tR\fproxyAddress\"\x13\n" +
 	"\x11ListTokensRequest\"B\n" +
 	"\x12ListTokensResponse\x12,\n" +
 	"\x06tokens\x18\x01 \x03(\v2\x14.leno.admin.v1.TokenR\x06tokens\"$\n" +

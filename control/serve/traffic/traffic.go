@@ -53,6 +53,7 @@ type series struct {
 type second struct {
 	at                 int64 // seconds since 1970; the slot is stale when it is not the one asked for
 	requests, failures uint64
+	denied             uint64
 	bytes              uint64
 	durations          []bucket // by le
 }
@@ -115,6 +116,11 @@ func (s *series) add(at int64, proxy string, e *agentv1.Edge) {
 	}
 	slot.requests += e.GetRequests()
 	slot.failures += min(e.GetFailures(), e.GetRequests())
+	for _, c := range e.GetCodes() {
+		if c.GetKey() == "403" || c.GetKey() == "grpc:7" {
+			slot.denied += c.GetCount()
+		}
+	}
 	slot.bytes += e.GetBytesSent() + e.GetBytesReceived()
 	for _, d := range e.GetDurations() {
 		i, found := slices.BinarySearchFunc(slot.durations, d.GetLe(), func(b bucket, le uint64) int { return cmp.Compare(b.le, le) })
@@ -218,6 +224,7 @@ func (s *series) row(at int64) *adminv1.TrafficRow {
 		}
 		total.requests += sec.requests
 		total.failures += sec.failures
+		total.denied += sec.denied
 		total.bytes += sec.bytes
 		total.durations = append(total.durations, sec.durations...)
 	}
@@ -228,6 +235,7 @@ func (s *series) row(at int64) *adminv1.TrafficRow {
 	}
 	if total.requests > 0 {
 		row.SuccessRate = 1 - float64(total.failures)/float64(total.requests)
+		row.DeniedRate = min(float64(total.denied)/float64(total.requests), 1)
 	}
 	slices.SortFunc(total.durations, func(a, b bucket) int { return cmp.Compare(a.le, b.le) })
 	row.P50Milliseconds = quantile(total.durations, 0.50)
