@@ -174,18 +174,18 @@ func (t *Traffic) Table() (time.Duration, []*adminv1.TrafficRow) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweep(at)
-	type edge struct{ source, destination, protocol string }
+	type edge struct{ source, destination string } // the proxies between may speak another protocol than the ends
 	sent := make(map[edge]bool)
 	for k := range t.series {
 		if !k.inbound {
-			sent[edge{k.source, k.destination, k.protocol}] = true
+			sent[edge{k.source, k.destination}] = true
 		}
 	}
 	type group struct{ source, route string }
 	totals := make(map[group]float64)
 	rows := make([]*adminv1.TrafficRow, 0, len(t.series))
 	for k, s := range t.series {
-		if k.inbound && sent[edge{k.source, k.destination, k.protocol}] {
+		if k.inbound && sent[edge{k.source, k.destination}] {
 			continue
 		}
 		row := s.row(at)
