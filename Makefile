@@ -53,8 +53,8 @@ DURATION ?= 1s
 bench-proxy: build ## CPU, rate, latency and memory beside nginx, HAProxy and Envoy (ROUNDS, DURATION, ONLY)
 	$(GO) run ./test/bench/cmd/bench proxy -leno bin/leno-proxy -rounds $(ROUNDS) -duration $(DURATION) -only '$(ONLY)' $(if $(ONLY),,-write docs/performance.md)
 
-bench-footprint: build ## memory, size and start of an idle leno-proxy with 100 clusters
-	$(GO) run ./test/bench/cmd/bench footprint -leno bin/leno-proxy -write docs/performance.md
+bench-footprint: build ## memory and size of an idle leno-proxy with 100 clusters; how fast all starts
+	$(GO) run ./test/bench/cmd/bench footprint -proxy bin/leno-proxy -leno bin/leno -write docs/performance.md
 
 conformance: build ## suites of others against leno-proxy: h2spec, gRPC interop
 	@mkdir -p bin/suites

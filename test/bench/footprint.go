@@ -15,6 +15,7 @@ import (
 // FootprintOptions says what to measure.
 type FootprintOptions struct {
 	Proxy string // the leno-proxy binary
+	Leno  string // the leno binary; empty to leave its start out
 	Runs  int
 }
 
@@ -83,6 +84,13 @@ func Footprint(o FootprintOptions) (string, error) {
 	fmt.Fprintf(&b, "| binary, stripped | %d bytes | ≤ 8,000,000 bytes |\n", info.Size())
 	fmt.Fprintf(&b, "| exec to ready | %.1f ms | ≤ 50 ms |\n", middle(func(r footprintRun) float64 { return float64(r.ready.Microseconds()) / 1e3 }))
 	fmt.Fprintf(&b, "| an idle plaintext connection (of %d) | %.1f KiB | ≤ 6 KiB |\n", idleConns, middle(func(r footprintRun) float64 { return float64(r.perConn) / 1024 }))
+	if o.Leno != "" {
+		rows, err := starts(o.Leno, o.Runs)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(rows)
+	}
 	return b.String(), nil
 }
 

@@ -20,7 +20,7 @@ import (
 
 const usage = `usage:
 bench proxy [-leno NAME=PATH]... [-rounds N] [-duration D] [-only REGEXP] [-peers REGEXP] [-write FILE]
-bench footprint [-leno PATH] [-runs N] [-write FILE]`
+bench footprint [-proxy PATH] [-leno PATH] [-runs N] [-write FILE]`
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -148,7 +148,8 @@ func publish(document, name, text string) error {
 func footprint(args []string) error {
 	f := flag.NewFlagSet("bench footprint", flag.ContinueOnError)
 	o := bench.FootprintOptions{}
-	f.StringVar(&o.Proxy, "leno", "bin/leno-proxy", "the leno-proxy binary")
+	f.StringVar(&o.Proxy, "proxy", "bin/leno-proxy", "the leno-proxy binary")
+	f.StringVar(&o.Leno, "leno", "", "the leno binary, to measure how long its verbs take to start")
 	f.IntVar(&o.Runs, "runs", 5, "runs; medians are reported")
 	write := f.String("write", "", "document to write the table into")
 	if err := f.Parse(args); err != nil {
