@@ -229,7 +229,7 @@ func (x *exchange) try(down http.Stream, c *plan.Cluster, r *plan.Route) (http.S
 		ep.End(clock.Now(), outcome(f, clock.Now()-begun))
 		if f == nil {
 			x.forgo(down)
-		} else if f.Kind == http.KindDraining && f.Unsent && moved < maxMoved {
+		} else if f.Unsent && !x.bodyRead && !x.responded && moved < maxMoved && x.d.e.left(c, ep) {
 			// The endpoint left the plan after it was picked: the newest has others.
 			moved++
 			x.Attempts--
@@ -480,7 +480,7 @@ func (x *exchange) upgrade(h *plan.HTTP, r *plan.Route) *http.Error {
 	if x.Req.Protocol == "" || slices.Contains(h.Upgrades, x.Req.Protocol) || slices.Contains(r.Upgrades, x.Req.Protocol) {
 		return nil
 	}
-	if string(x.Req.Method()) == "CONNECT" {
+	if x.Req.Version == 2 || string(x.Req.Method()) == "CONNECT" { // an extended CONNECT, which asks for nothing else
 		return &http.Error{Side: http.Local, Kind: http.KindUnsupported, Reason: "the protocol " + x.Req.Protocol + " is not served here"}
 	}
 	x.Req.Protocol = ""

@@ -24,6 +24,16 @@ func pick(c *plan.Cluster, ask balance.Ask) *balance.Endpoint {
 	return m.Picker.Pick(ask)
 }
 
+// left reports that the newest plan has not got an endpoint any more.
+func (e *Engine) left(c *plan.Cluster, ep *balance.Endpoint) bool {
+	newest := e.Plan.Load().Clusters[c.Name]
+	if newest == nil {
+		return true
+	}
+	m := newest.Members.Load()
+	return m == nil || m.Set.Lookup(ep.Identity) != ep
+}
+
 // outcome translates the end of a use of an endpoint for its balance.
 func outcome(f *http.Error, latency int64) balance.Outcome {
 	o := balance.Outcome{Latency: time.Duration(latency)}
