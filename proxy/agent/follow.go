@@ -271,6 +271,14 @@ func (f *follower) sync() {
 	f.configuration.forget(gone)
 }
 
+// restored takes up a resource of the disk as one that is subscribed to, so that
+// it is forgotten again if nothing refers to it. It comes before run.
+func (f *follower) restored(r xds.Resource) {
+	f.subscriptions.Restore(r.TypeURL, r.Name, r.Version)
+	f.subscriptions.Subscribe(r.TypeURL, r.Name)
+	f.subscribed[resourceID{r.TypeURL, r.Name}] = true
+}
+
 // wanted returns everything that is reachable from the roots in p.
 func (f *follower) wanted(p *plan.Plan) map[resourceID]bool {
 	out := map[resourceID]bool{}

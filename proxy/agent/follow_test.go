@@ -436,5 +436,9 @@ func TestRestoredResourcesServeWithoutAServer(t *testing.T) {
 	if _, known := p.configuration.plan.Load().Clusters["bad"]; known {
 		t.Error("a resource that cannot be compiled is in force")
 	}
+	f.sync() // no listener refers to them any more
+	if n := len(p.configuration.plan.Load().Clusters) + len(p.configuration.snapshot()); n != 0 {
+		t.Errorf("%d resources stay that nothing refers to", n)
+	}
 	p.configuration.plan.Load().Retire(plan.Empty())
 }

@@ -273,7 +273,7 @@ func (j *joined) restore() {
 		if refused[r.Name] {
 			continue
 		}
-		j.follow.subscriptions.Restore(r.TypeURL, r.Name, r.Version)
+		j.follow.restored(r)
 		if r.TypeURL == xds.ListenerType && !strings.HasPrefix(r.Name, "inbound/") && !strings.HasPrefix(r.Name, "plaintext/") {
 			j.follow.Listener(r.Name)
 		}
