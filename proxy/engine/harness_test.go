@@ -33,7 +33,11 @@ import (
 	"github.com/leno-mesh/leno/xds/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The standard library's server waits half a second before it closes a connection
+// whose request it did not read.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 // rig is an engine with a configuration, on loopback.
 type rig struct {
