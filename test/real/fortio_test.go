@@ -40,6 +40,8 @@ func TestFortioLosesNoCallInTheMesh(t *testing.T) {
 	row.without = load("http://"+addressOne+":8080/echo?size=1000", addressOne+":8079")
 	row.with = load("http://127.0.0.1:18080/echo?size=1000", "127.0.0.1:18079")
 
+	w.uploads(row, proxy)
+
 	w.marked(row, "fortio", func(marker string) {
 		for _, base := range []string{"http://fortio:8080", "http://127.0.0.1:18080"} {
 			if got := w.client.outputOf([]string{"http_proxy=" + proxy}, "", "curl", "-sS", "-f", "-d", marker, base+"/echo"); got != marker {
@@ -49,16 +51,46 @@ func TestFortioLosesNoCallInTheMesh(t *testing.T) {
 		w.client.output(binary("fortio"), "grpcping", "-n", "5", "-payload", marker, "127.0.0.1:18079")
 	})
 
-	get := []string{"-c", "8", "-qps", "1000", "http://127.0.0.1:18080/echo?size=1000"}
-	requests, failed := w.fortioLoad(one.killCommand, get...)
+	// Each answer takes a while, so that calls are under way when something
+	// happens to them.
+	failed, requests := 0, 0
+	disturb := func(what string, happen func()) {
+		n, lost := w.fortioLoad(happen, "-c", "32", "-qps", "0", "http://127.0.0.1:18080/echo?size=1000&delay=50ms")
+		if requests, failed = requests+n, failed+lost; lost > 0 {
+			t.Errorf("%d of %d GETs failed when %s", lost, n, what)
+		}
+	}
+	disturb("the server program was killed", one.killCommand)
 	w.healthy("fortio", w.two)
-	serve(w.one)
+	one = serve(w.one)
 	w.healthy("fortio", w.one, w.two)
-	more, failedToo := w.fortioLoad(two.killAll, get...)
-	row.lost = fmt.Sprintf("%d of %d GETs", failed+failedToo, requests+more)
-	row.errors += failed + failedToo
-	if failed+failedToo > 0 {
-		t.Errorf("%d of %d GETs failed when fortio was killed, %d of %d when all of a workload was", failed, requests, failedToo, more)
+	disturb("all of a workload was killed", two.killAll)
+	serve(w.two)
+	w.healthy("fortio", w.one, w.two)
+	disturb("a sidecar was killed", one.killSidecar)
+	w.healthy("fortio", w.one, w.two)
+	row.lost = fmt.Sprintf("%d of %d GETs", failed, requests)
+	row.errors += failed
+}
+
+// uploads sends bodies with a length, in chunks and only when asked to, and
+// compares what comes back.
+func (w *world) uploads(row *row, proxy string) {
+	w.Helper()
+	file := filepath.Join(w.dir, "body")
+	w.write(file, strings.Repeat("0123456789abcdef", 12<<10))
+	for _, how := range [][]string{{}, {"-H", "Transfer-Encoding: chunked"}, {"-H", "Expect: 100-continue"}} {
+		send := func(base string, environ ...string) string {
+			args := append([]string{"curl", "-sS", "-w", "%{http_code}", "--data-binary", "@" + file}, how...)
+			return w.client.outputOf(environ, "", append(args, base+"/echo")...)
+		}
+		want := send("http://" + addressOne + ":8080")
+		for _, got := range []string{send("http://127.0.0.1:18080"), send("http://fortio:8080", "http_proxy="+proxy)} {
+			if got != want {
+				row.errors++
+				w.Errorf("an upload %q came back with %d bytes, ending in %q, and without the mesh %d, %q", how, len(got), tail(got, 20), len(want), tail(want, 20))
+			}
+		}
 	}
 }
 

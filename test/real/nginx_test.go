@@ -104,7 +104,7 @@ func TestNginxServesTheSameFilesThroughTheMesh(t *testing.T) {
 	})
 
 	load := func(kill func()) (requests, failed int) {
-		return w.fortioLoad(kill, "-c", "8", "-qps", "2000", "http://127.0.0.1:18080/1KiB")
+		return w.fortioLoad(kill, "-c", "32", "-qps", "0", "http://127.0.0.1:18080/1KiB")
 	}
 	requests, failed := load(one.killCommand)
 	w.healthy("nginx", w.two)

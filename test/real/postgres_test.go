@@ -111,6 +111,7 @@ func (w *world) pgbench(row *row, environ []string, schema string) (rates, diges
 	}
 	n, tpcb := run()
 	_, selects := run("-S")
+	_, connects := run("-S", "-C") // a connection for each transaction
 	sums := w.psql(environ, `select (select count(*) from pgbench_history), (select count(*) from pgbench_accounts),
 		(select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history),
 		(select sum(tbalance) from pgbench_tellers) = (select sum(delta) from pgbench_history),
@@ -119,7 +120,7 @@ func (w *world) pgbench(row *row, environ []string, schema string) (rates, diges
 		row.errors++
 		w.Errorf("%s holds %s and should hold %s", schema, sums, want)
 	}
-	return fmt.Sprintf("%s tps TPC-B, %s select-only, consistent", tpcb, selects), digest
+	return fmt.Sprintf("tps: TPC-B %s, select %s, connect %s", tpcb, selects, connects), digest
 }
 
 // jobs runs programs that end, and looks whether anything is left of them.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,24 +101,34 @@ func (p *program) end(sig syscall.Signal) {
 	}
 }
 
-// killCommand kills the program that leno run started with all its children,
-// not the sidecar.
+// killCommand kills the program that leno run started, with all its children.
 func (p *program) killCommand() {
 	for _, child := range children(p.PID()) {
-		if name, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", child)); filepath.Base(name) == "leno-proxy" {
-			continue
+		if !isSidecar(child) {
+			kill(tree(child))
 		}
-		for _, pid := range tree(child) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
+	}
+}
+
+// killSidecar kills the sidecar and nothing else.
+func (p *program) killSidecar() {
+	kill(slices.DeleteFunc(children(p.PID()), func(pid int) bool { return !isSidecar(pid) }))
+}
+
+func isSidecar(pid int) bool {
+	name, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return filepath.Base(name) == "leno-proxy"
+}
+
+func kill(pids []int) {
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
 
 // killAll kills leno run, its sidecar and its program, in no order.
 func (p *program) killAll() {
-	for _, pid := range tree(p.PID()) {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
+	kill(tree(p.PID()))
 	<-p.Done()
 }
 

@@ -156,9 +156,15 @@ spec:
 // withoutTLS runs f while clients of a service use no TLS.
 func (w *world) withoutTLS(service string, f func()) {
 	w.Helper()
-	mode := func(mode string) {
-		w.Helper()
-		w.apply(fmt.Sprintf(`
+	w.mode(service, "DISABLE")
+	f()
+	w.mode(service, "STRICT")
+}
+
+// mode says whether a service takes mutual TLS, plaintext or both.
+func (w *world) mode(service, mode string) {
+	w.Helper()
+	w.apply(fmt.Sprintf(`
 apiVersion: mesh.leno.dev/v1alpha1
 kind: PeerAuthentication
 metadata: {name: %s}
@@ -166,10 +172,6 @@ spec:
   targetRefs: [{kind: Service, name: %[1]s}]
   mode: %s
 `, service, mode))
-	}
-	mode("DISABLE")
-	f()
-	mode("STRICT")
 }
 
 // token makes a file with a join token.
