@@ -460,12 +460,14 @@ func TestFullDuplexNeverWaitsForItself(t *testing.T) {
 			t.Fatal(err)
 		}
 		piece := bytes.Repeat([]byte("x"), 10000)
-		wrote := make(chan error, 1)
+		wrote, answered := make(chan error, 1), make(chan struct{})
 		go func() {
 			err := s.WriteHead(newRequest("POST", "/", length), false)
 			for left := size; err == nil && left > 0; {
 				n := min(left, len(piece))
-				left -= n
+				if left -= n; left == 0 {
+					<-answered // so that the answer comes before the request ends
+				}
 				err = s.WriteData(piece[:n], left == 0)
 			}
 			wrote <- err
@@ -474,6 +476,7 @@ func TestFullDuplexNeverWaitsForItself(t *testing.T) {
 		if err := s.ReadHead(&h); err != nil {
 			t.Fatal(err)
 		}
+		close(answered)
 		b, err := readBody(s)
 		if err != nil || len(b) != size {
 			t.Fatal(len(b), err)

@@ -68,7 +68,7 @@ func TestClientTellsWhatWasNotProcessed(t *testing.T) {
 		"refused":         {func(p *peer, id uint32) { _ = p.f.WriteRSTStream(id, http2.ErrCodeRefusedStream) }, true, http.KindRefused},
 		"canceled":        {func(p *peer, id uint32) { _ = p.f.WriteRSTStream(id, http2.ErrCodeCancel) }, false, http.KindReset},
 		"above GOAWAY":    {func(p *peer, id uint32) { _ = p.f.WriteGoAway(0, http2.ErrCodeNo, nil) }, true, http.KindRefused},
-		"connection lost": {func(p *peer, id uint32) { _ = p.nc.Close() }, false, http.KindClosed},
+		"connection lost": {func(p *peer, id uint32) { _ = p.nc.(*net.TCPConn).CloseWrite() }, false, http.KindClosed},
 		"malformed":       {func(p *peer, id uint32) { p.headers(id, true, ":status", "2xx") }, false, http.KindProtocol},
 		"data first":      {func(p *peer, id uint32) { _ = p.f.WriteData(id, true, []byte("x")) }, false, http.KindProtocol},
 		"status 101":      {func(p *peer, id uint32) { p.headers(id, false, ":status", "101") }, false, http.KindProtocol},
