@@ -47,11 +47,8 @@ func (x *exchange) sendBody(down, up http.Stream) error {
 			}
 			x.In += int64(len(p))
 			end := x.In == x.Req.Length
-			if err := up.WriteData(p, end); err != nil {
-				return err
-			}
-			if end {
-				return nil
+			if up.WriteData(p, end) != nil || end {
+				return nil // an endpoint that takes no more may have answered: ReadHead tells
 			}
 		}
 	}
@@ -92,6 +89,11 @@ func (x *exchange) stopPump(down, up http.Stream) {
 		return
 	}
 	x.pumping = false
+	select {
+	case <-x.pumped: // nearly always
+		return
+	default:
+	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
