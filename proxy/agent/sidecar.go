@@ -141,7 +141,8 @@ type joined struct {
 	namespace, account string
 
 	meshPort  uint16
-	plaintext []uint16 // beside Ports
+	plaintext []uint16       // beside Ports
+	admin     []net.Listener // of the admin interface and of metrics: they outlive the drain
 	reporter  *reporter
 }
 
@@ -193,6 +194,7 @@ func (j *joined) bindAll() (Bound, error) {
 		if err != nil {
 			return b, fmt.Errorf("listen for the admin interface: %w", err)
 		}
+		j.admin = append(j.admin, ln)
 		j.proxy.serveAdmin(ln, j.proxy.pages(j.notReady, func() { j.proxy.stopAccepting() }, j.certificates))
 	}
 	if j.Metrics != "" {
@@ -200,6 +202,7 @@ func (j *joined) bindAll() (Bound, error) {
 		if err != nil {
 			return b, fmt.Errorf("listen for metrics: %w", err)
 		}
+		j.admin = append(j.admin, ln)
 		j.proxy.serveAdmin(ln, scrapePages(j.proxy.pages(j.notReady, nil, nil)))
 	}
 	return b, nil
@@ -338,8 +341,8 @@ func (j *joined) leave(ended <-chan struct{}) {
 	case <-ended:
 	case <-time.After(time.Second):
 	}
-	if j.Admin != "" {
-		_ = os.Remove(j.Admin)
+	for _, ln := range j.admin {
+		ln.Close()
 	}
 }
 
