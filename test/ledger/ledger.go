@@ -10,7 +10,9 @@
 package ledger
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -33,6 +35,10 @@ const (
 	Received              // the request ended in order, with this body
 	Answered              // an answer with this body begins
 )
+
+func (e Event) String() string {
+	return [...]string{"sent", "complete", "failed", "arrived", "received", "answered"}[e]
+}
 
 // Entry is a line of the ledger.
 type Entry struct {
@@ -60,6 +66,17 @@ func (l *Ledger) Append(e Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = append(l.entries, e)
+}
+
+// story tells what happened to one request.
+func (l *Ledger) story(id ID) string {
+	var b strings.Builder
+	for _, e := range l.Entries() {
+		if e.ID == id {
+			fmt.Fprintf(&b, "\n\t%v %s %s %x %s", e.At, e.By, e.Event, e.Digest, e.Note)
+		}
+	}
+	return b.String()
 }
 
 // Entries returns all entries so far.
