@@ -174,14 +174,11 @@ func (b *builder) workload(w *model.Workload) {
 		}
 	}
 	inbound := inboundInput{workload: w.Key, trustDomain: b.settings.trustDomain, address: spec.Address, port: uint32(spec.MeshPort)}
-	var meshed []servedPort
 	for _, p := range served {
-		if b.snapshot.PeerModeFor(w, int32(p.app)) != v1alpha1.ModeDisable {
-			meshed = append(meshed, p)
-		}
 		b.locals(p)
 	}
-	inbound.served = b.served.list(meshed)
+	// DISABLE too: clients that have not heard of it still come by mutual TLS.
+	inbound.served = b.served.list(served)
 	b.out.put(b.inbound.get(inbound), w.Account)
 	for _, app := range appPorts(served) {
 		b.out.put(b.plaintext.get(b.plain(w, app, served)), w.Account)
