@@ -69,6 +69,11 @@ func TestFortioLosesNoCallInTheMesh(t *testing.T) {
 	w.healthy("fortio", w.one, w.two)
 	disturb("a sidecar was killed", one.killSidecar)
 	w.healthy("fortio", w.one, w.two)
+	disturb("mTLS was switched off and on, PERMISSIVE in between", func() {
+		for _, mode := range []string{"PERMISSIVE", "DISABLE", "PERMISSIVE", "STRICT"} {
+			w.mode("fortio", mode)
+		}
+	})
 	row.lost = fmt.Sprintf("%d of %d GETs", failed, requests)
 	row.errors += failed
 }
@@ -94,32 +99,38 @@ func (w *world) uploads(row *row, proxy string) {
 	}
 }
 
-// fortioLoad lets fortio call for six seconds and kill end something after two.
-// What is not answered well counts as failed.
-func (w *world) fortioLoad(kill func(), args ...string) (requests, failed int) {
+// fortioLoad lets fortio call for three seconds, or for six of which something
+// happens after two. What is not answered well counts as failed.
+func (w *world) fortioLoad(happen func(), args ...string) (requests, failed int) {
 	w.Helper()
 	report := filepath.Join(w.dir, "fortio-"+strconv.FormatInt(time.Now().UnixNano(), 36)+".json")
 	seconds := "3s"
-	if kill != nil {
+	if happen != nil {
 		seconds = "6s"
-		timer := time.AfterFunc(2*time.Second, kill)
-		defer timer.Stop()
 	}
-	told := w.client.try(time.Minute, nil, "", append([]string{binary("fortio"), "load", "-loglevel", "warning", "-t", seconds, "-json", report}, args...)...)
+	done := make(chan result, 1)
+	go func() {
+		done <- w.client.try(time.Minute, nil, "", append([]string{binary("fortio"), "load", "-loglevel", "warning", "-t", seconds, "-json", report}, args...)...)
+	}()
+	if happen != nil {
+		<-time.After(2 * time.Second)
+		happen()
+	}
+	told := <-done
 	if told.code != 0 {
 		w.Errorf("fortio: exit %d", told.code)
 	}
-	var result struct {
+	var said struct {
 		RetCodes map[string]int
 	}
 	content, err := os.ReadFile(report)
 	if err != nil {
 		w.Fatal(err)
 	}
-	if err := json.Unmarshal(content, &result); err != nil {
+	if err := json.Unmarshal(content, &said); err != nil {
 		w.Fatalf("read fortio's report: %v", err)
 	}
-	for code, n := range result.RetCodes {
+	for code, n := range said.RetCodes {
 		requests += n
 		if code != "200" && code != "SERVING" {
 			failed += n
