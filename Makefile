@@ -5,7 +5,7 @@ TAGS    := grpcnotrace,disable_pgv
 # Functions aligned to 16 bytes, not 32: 1 % less binary, no measurable time.
 LDFLAGS := -s -w -funcalign=16 -X main.version=$(VERSION)
 
-.PHONY: bench-change conformance help build test check format vet staticcheck race vulnerabilities generate generated demo clean bench-proxy bench-footprint test-real
+.PHONY: ledger bench-change conformance help build test check format vet staticcheck race vulnerabilities generate generated demo clean bench-proxy bench-footprint test-real
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-zA-Z0-9_-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,3 +73,10 @@ test-real: ## nginx, PostgreSQL, Redis, MariaDB, gRPC and fortio in a mesh (root
 	@test -x bin/real/fortio || GOBIN=$(CURDIR)/bin/real $(GO) install fortio.org/fortio@v1.68.2
 	cd test/real/interop && $(GO) build -o $(CURDIR)/bin/real/interop-client google.golang.org/grpc/interop/client && $(GO) build -o $(CURDIR)/bin/real/interop-server google.golang.org/grpc/interop/server
 	$(GO) test -tags real -count 1 -timeout 30m -v ./test/real
+
+# A busy machine needs a lower rate; the counts must not depend on it.
+REQUESTS ?= 200000
+RATE     ?= 1000
+
+ledger: ## count what is lost, doubled, corrupted, misrouted or hung, through one proxy and a pair (REQUESTS, RATE)
+	LEDGER_REQUESTS=$(REQUESTS) LEDGER_RATE=$(RATE) $(GO) test ./test/ledger -count 1 -v -timeout 2h -run 'Injected|Sabotage|LosesNothing'

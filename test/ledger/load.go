@@ -24,26 +24,32 @@ func (l *Latencies) Quantile(p Protocol, q float64) time.Duration {
 func (c *Client) Load(requests []Request, rate int) *Latencies {
 	var l Latencies
 	var mu sync.Mutex
+	pace(len(requests), rate, func(i int, due time.Time) {
+		r := &requests[i]
+		c.Do(r)
+		took := time.Since(due)
+		mu.Lock()
+		defer mu.Unlock()
+		l[r.Protocol] = append(l[r.Protocol], took)
+	})
+	for p := range l {
+		slices.Sort(l[p])
+	}
+	return &l
+}
+
+// pace calls do n times at a fixed rate a second, each on a goroutine of its
+// own, and returns when all have returned.
+func pace(n, rate int, do func(i int, due time.Time)) {
 	var all sync.WaitGroup
 	begun := time.Now()
-	for i := range requests {
-		r := &requests[i]
+	for i := range n {
 		due := begun.Add(time.Duration(i) * time.Second / time.Duration(rate))
 		if wait := time.Until(due); wait > 0 {
 			timer := time.NewTimer(wait)
 			<-timer.C
 		}
-		all.Go(func() {
-			c.Do(r)
-			took := time.Since(due)
-			mu.Lock()
-			defer mu.Unlock()
-			l[r.Protocol] = append(l[r.Protocol], took)
-		})
+		all.Go(func() { do(i, due) })
 	}
 	all.Wait()
-	for p := range l {
-		slices.Sort(l[p])
-	}
-	return &l
 }

@@ -14,11 +14,12 @@ import (
 // TestAPairOfSidecarsLosesNothing sends the mix through two proxies of a mesh:
 // the caller's and that of a backend, with mutual TLS between.
 func TestAPairOfSidecarsLosesNothing(t *testing.T) {
+	n, rate := volume(t, 1000, 200)
 	l := New()
 	all := backends(t, l)
 	w, admin := pair(t, all)
-	requests := Mix(number(t, "LEDGER_REQUESTS", 1000), 3, deadline, "one", "two")
-	clean(t, l, requests, run(t, l, w, requests, number(t, "LEDGER_RATE", 200)))
+	requests := Mix(n, 3, deadline, "one", "two")
+	clean(t, l, requests, run(t, l, w, requests, rate))
 	counted(t, requests, admin)
 }
 

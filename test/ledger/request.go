@@ -100,6 +100,16 @@ func (r *Request) Expectation() Expectation {
 	return Expectation{ID: r.ID, Backends: []string{r.Backend}, Once: r.Method != "GET" && r.Method != "PUT", End: r.Behaviour.end(), Deadline: r.Deadline}
 }
 
+// Expectations is the table of a run to which nothing happens but what its
+// backends do.
+func Expectations(requests []Request) []Expectation {
+	table := make([]Expectation, len(requests))
+	for i := range requests {
+		table[i] = requests[i].Expectation()
+	}
+	return table
+}
+
 // Mix returns n requests of all kinds, the same for the same seed.
 func Mix(n int, seed uint64, deadline time.Duration, backends ...string) []Request {
 	random := rand.New(rand.NewPCG(seed, 0))

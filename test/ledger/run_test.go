@@ -26,6 +26,16 @@ func number(t testing.TB, variable string, otherwise int) int {
 	return n
 }
 
+// volume says how many requests a test sends at which rate. Those of go test are
+// few and run beside each other; make ledger asks for many, one test at a time.
+func volume(t *testing.T, requests, rate int) (int, int) {
+	t.Helper()
+	if os.Getenv("LEDGER_REQUESTS") == "" {
+		t.Parallel()
+	}
+	return number(t, "LEDGER_REQUESTS", requests), number(t, "LEDGER_RATE", rate)
+}
+
 // deadline is generous: a busy machine is slow, but nothing waits for ever.
 const deadline = time.Minute
 
@@ -50,11 +60,7 @@ func run(t testing.TB, l *Ledger, w World, requests []Request, rate int) *Report
 	c := NewClient(l, w)
 	latencies := c.Load(requests, rate)
 	c.Close()
-	table := make([]Expectation, len(requests))
-	for i := range requests {
-		table[i] = requests[i].Expectation()
-	}
-	r := Join(table, l.Entries())
+	r := Join(Expectations(requests), l.Entries())
 	t.Log("\n" + Table(requests, r, latencies))
 	return r
 }
@@ -78,13 +84,14 @@ func clean(t testing.TB, l *Ledger, requests []Request, r *Report) {
 // TestTheLedgerIsCleanWithNothingBetween holds that client, backends and table
 // agree.
 func TestTheLedgerIsCleanWithNothingBetween(t *testing.T) {
+	n, rate := volume(t, 500, 150)
 	l := New()
 	all := backends(t, l)
-	requests := Mix(number(t, "LEDGER_REQUESTS", 500), 1, deadline, "one", "two")
+	requests := Mix(n, 1, deadline, "one", "two")
 	for i := range requests {
 		if r := &requests[i]; r.Behaviour == Long {
 			r.Behaviour = Prompt // the client takes notice of what a proxy is to keep from it
 		}
 	}
-	clean(t, l, requests, run(t, l, Direct(all...), requests, number(t, "LEDGER_RATE", 250)))
+	clean(t, l, requests, run(t, l, Direct(all...), requests, rate))
 }

@@ -21,11 +21,12 @@ import (
 // TestOneProxyLosesNothing sends the mix through one proxy on a static
 // bootstrap, in which HTTP and gRPC of all kinds share a listener.
 func TestOneProxyLosesNothing(t *testing.T) {
+	n, rate := volume(t, 1500, 250)
 	l := New()
 	all := backends(t, l)
 	w, admin := static(t, all)
-	requests := Mix(number(t, "LEDGER_REQUESTS", 1500), 2, deadline, "one", "two")
-	clean(t, l, requests, run(t, l, w, requests, number(t, "LEDGER_RATE", 250)))
+	requests := Mix(n, 2, deadline, "one", "two")
+	clean(t, l, requests, run(t, l, w, requests, rate))
 	counted(t, requests, admin)
 }
 
@@ -50,7 +51,7 @@ func static(t testing.TB, all []*Backend) (w World, admin string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	bound, ended := make(chan map[string]net.Addr, 1), make(chan error, 1)
 	go func() {
-		ended <- agent.RunStatic(ctx, b, agent.Options{Log: log.Discard(), Version: "test", Drain: 5 * time.Second}, func(a map[string]net.Addr) { bound <- a })
+		ended <- agent.RunStatic(ctx, b, agent.Options{Log: log.Discard(), Version: "test", Drain: time.Second}, func(a map[string]net.Addr) { bound <- a })
 	}()
 	t.Cleanup(func() {
 		cancel()
