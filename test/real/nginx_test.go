@@ -14,7 +14,9 @@ import (
 )
 
 // nginx starts nginx as one process, so that a kill of it is one of all its
-// connections. All replicas serve the same files and say who they are.
+// connections. All replicas serve the same files and say who they are. The file
+// of the load leaves in one write: with sendfile a kill may come between head and
+// body, and an answer that has begun cannot be had from another replica.
 func (p *place) nginx(files string) *program {
 	p.world.Helper()
 	dir := p.world.folder("nginx")
@@ -28,6 +30,7 @@ http {
   server {
     listen 8080;
     root %[2]s;
+    location = /1KiB { sendfile off; }
     location = /who { add_header X-Query $query_string; return 200 "%[3]s $query_string"; }
   }
 }
