@@ -11,13 +11,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
 
-// prefix begins the names of all network namespaces of this test; the process
-// that made one follows it.
+// prefix begins the names of all network namespaces and directories of this
+// test; the process that made one follows it.
 const prefix = "leno-real-"
 
 // Addresses inside the namespaces of one world.
@@ -49,7 +48,7 @@ func (p *place) file() string { return "/run/netns/" + p.name }
 // and ended with the test.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", prefix)
+	dir, err := os.MkdirTemp("/tmp", fmt.Sprintf("%s%d-", prefix, os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +83,7 @@ func (w *world) socket() string { return w.dir + "/admin.sock" }
 // place makes a namespace whose name ends in side.
 func (w *world) place(side, address string) *place {
 	w.Helper()
-	p := &place{world: w, name: fmt.Sprintf("%s%d-%s-%s", prefix, os.Getpid(), filepath.Base(w.dir)[len(prefix):], side), address: address}
+	p := &place{world: w, name: filepath.Base(w.dir) + "-" + side, address: address}
 	w.must("ip", "netns", "add", p.name)
 	w.Cleanup(func() { exec.Command("ip", "netns", "del", p.name).Run() })
 	p.ip("link", "set", "lo", "up")
@@ -279,14 +278,20 @@ func (p *place) caller(upstreams ...string) (proxy string) {
 	return proxy
 }
 
-// removeStale removes the namespaces of runs that were killed.
+// removeStale removes the namespaces and directories of runs that were killed;
+// their programs have died with them.
 func removeStale() {
-	entries, _ := os.ReadDir("/run/netns")
-	for _, e := range entries {
-		rest, ours := strings.CutPrefix(e.Name(), prefix)
-		pid, _, _ := strings.Cut(rest, "-")
-		if n, err := strconv.Atoi(pid); ours && err == nil && syscall.Kill(n, 0) != nil {
-			exec.Command("ip", "netns", "del", e.Name()).Run()
+	namespaces, _ := filepath.Glob("/run/netns/" + prefix + "*")
+	directories, _ := filepath.Glob("/tmp/" + prefix + "*")
+	for _, path := range append(namespaces, directories...) {
+		pid, _, _ := strings.Cut(filepath.Base(path)[len(prefix):], "-")
+		_, err := os.Readlink("/proc/" + pid + "/exe") // a zombie has none
+		switch {
+		case err == nil:
+		case strings.HasPrefix(path, "/tmp/"):
+			os.RemoveAll(path)
+		default:
+			exec.Command("ip", "netns", "del", filepath.Base(path)).Run()
 		}
 	}
 }
