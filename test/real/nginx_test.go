@@ -3,9 +3,14 @@
 package real
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,13 +34,37 @@ http {
   client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
   server {
     listen 8080;
+    listen 8443 ssl http2;
+    ssl_certificate %[4]s.crt; ssl_certificate_key %[4]s.key;
     root %[2]s;
     location = /1KiB { sendfile off; }
     location = /who { add_header X-Query $query_string; return 200 "%[3]s $query_string"; }
   }
 }
-`, dir, files, p.workload("nginx")))
-	return p.serve("nginx", "8080", "/usr/sbin/nginx", "-e", "stderr", "-c", config)
+`, dir, files, p.workload("nginx"), p.world.certificate()))
+	return p.serve("nginx", "8080,8443", "/usr/sbin/nginx", "-e", "stderr", "-c", config)
+}
+
+// certificate makes a self-signed one in NAME.crt and NAME.key, and returns NAME.
+func (w *world) certificate() string {
+	w.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		w.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		w.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		w.Fatal(err)
+	}
+	name := filepath.Join(w.folder("tls"), "nginx")
+	w.write(name+".crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	w.write(name+".key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
+	return name
 }
 
 // folder makes a directory for one server.
@@ -68,16 +97,16 @@ func TestNginxServesTheSameFilesThroughTheMesh(t *testing.T) {
 		_, _ = rand.Read(content)
 		w.write(filepath.Join(files, name), string(content))
 	}
-	w.service("nginx", "8080/http")
+	w.service("nginx", "8080/http", "8443") // the second is found to be TLS of its own
 	one := w.one.nginx(files)
 	two := w.two.nginx(files)
-	proxy := w.client.caller("nginx:8080=18080")
+	proxy := w.client.caller("nginx:8080=18080", "nginx:8443=18443")
 	w.healthy("nginx", w.one, w.two)
 
 	direct := "http://" + addressOne + ":8080"
 	throughProxy := []string{"http_proxy=" + proxy}
 	want, directTime := w.fetchAll(nil, direct)
-	row.without = fmt.Sprintf("7 checks, 100 MiB in %d ms", directTime.Milliseconds())
+	row.without = fmt.Sprintf("%d answers, 100 MiB in %d ms", len(want), directTime.Milliseconds())
 	ways := []struct {
 		name, base string
 		environ    []string
@@ -88,12 +117,22 @@ func TestNginxServesTheSameFilesThroughTheMesh(t *testing.T) {
 	}
 	for _, way := range ways {
 		got, took := w.fetchAll(way.environ, way.base)
-		row.with = fmt.Sprintf("the same, 100 MiB in %d ms", took.Milliseconds())
+		row.with = fmt.Sprintf("the same answers, 100 MiB in %d ms", took.Milliseconds())
 		for what, value := range want {
 			if got[what] != value {
 				row.errors++
 				t.Errorf("by %s: %s gave\n%s\nand without the mesh\n%s", way.name, what, got[what], value)
 			}
+		}
+	}
+
+	for _, way := range []struct{ address, proxy string }{
+		{addressOne + ":8443", ""}, {"127.0.0.1:18443", ""}, {"nginx:8443", proxy},
+	} {
+		got := w.client.outputOf([]string{"https_proxy=" + way.proxy}, "", "curl", "-sS", "-f", "-k", "-w", " HTTP/%{http_version}", "https://"+way.address+"/who?tls")
+		if !strings.HasPrefix(got, "nginx-") || !strings.HasSuffix(got, " tls HTTP/2") {
+			row.errors++
+			t.Errorf("nginx by its own TLS on %s, proxy %q, answers %q", way.address, way.proxy, got)
 		}
 	}
 
