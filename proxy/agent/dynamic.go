@@ -95,6 +95,7 @@ func serverTransport(address string, p *proxy, secure func(*conn.Conn, int64) er
 		if err != nil {
 			return nil, &http.Error{Side: http.Upstream, Kind: http.KindConnect, Unsent: true, Reason: "the control plane at " + address + " cannot be reached", Err: err}
 		}
+		boundSilence(nc)
 		c := conn.New(nc, &p.engine.Buffers)
 		if err := secure(c, deadline); err != nil {
 			c.Close()

@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"github.com/leno-mesh/leno/lib/clock"
 	"github.com/leno-mesh/leno/proxy/http"
 )
 
@@ -54,6 +55,11 @@ func (x *exchange) sendBody(down, up http.Stream) error {
 	}
 	x.bodyRead = true
 	x.pumping = true
+	if x.timeout > 0 {
+		// The route's timeout runs from the end of the request, as Envoy's does:
+		// how long an upload takes is the client's affair.
+		x.d.e.deadlines.move(&x.timed, never)
+	}
 	go x.pump(down, up)
 	return nil
 }
@@ -68,6 +74,9 @@ func (x *exchange) pump(down, up http.Stream) {
 		}
 		return copyBody(up, down, &x.trailers, &x.In)
 	})
+	if err == nil && x.timeout > 0 {
+		x.d.e.deadlines.move(&x.timed, clock.Now()+x.timeout)
+	}
 	if err != nil {
 		if f := http.AsError(err, http.Upstream); f.Side == http.Downstream {
 			// The endpoint must not take the cut for an end.

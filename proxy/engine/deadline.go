@@ -33,6 +33,15 @@ func (d *deadlines) start(t *timed, at int64, stream http.Stream) {
 	d.mu.Unlock()
 }
 
+// move sets another end to a bound that is running.
+func (d *deadlines) move(t *timed, at int64) {
+	d.mu.Lock()
+	if t.next != nil {
+		t.at = at
+	}
+	d.mu.Unlock()
+}
+
 // finish ends the bound and says whether it had run out.
 func (d *deadlines) finish(t *timed) (fired bool) {
 	d.mu.Lock()

@@ -30,6 +30,7 @@ type exchange struct {
 	pumped    chan error // its end
 	bodyRead  bool       // body bytes were taken from the client: no second try
 	latency   int64      // ns to the answer's head
+	timeout   int64      // ns, of the route; 0 for none
 	ended     int64      // lib/clock; 0 if no endpoint was asked
 	responded bool       // something of an answer was sent to the client
 }

@@ -16,6 +16,7 @@ import (
 // x runs and the endpoint has begun.
 func (x *exchange) try(down http.Stream, c *plan.Cluster, r *plan.Route) (http.Stream, *balance.Endpoint, *http.Error) {
 	var deadline int64
+	x.timeout = int64(r.Timeout)
 	if r.Timeout > 0 {
 		deadline = x.Start + int64(r.Timeout)
 	}
