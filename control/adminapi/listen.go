@@ -16,9 +16,15 @@ import (
 )
 
 // ListenUnix listens on a socket that only the user of this process can open,
-// and replaces one that a dead process left behind. Closing the listener
-// removes the socket.
+// and replaces one that a dead process left behind, but nothing else. Closing the
+// listener removes the socket.
 func ListenUnix(path string) (net.Listener, error) {
+	switch info, err := os.Lstat(path); {
+	case err == nil && info.Mode().Type() != fs.ModeSocket:
+		return nil, fmt.Errorf("%s is there and is not a socket: remove it, or choose another path for the socket", path)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("look at the socket's path: %w", err)
+	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("another control plane is already listening on %s", path)

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"errors"
 	"io/fs"
 	"net"
 	"os"
@@ -52,6 +53,28 @@ func TestSocketOfADeadProcessIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
+}
+
+func TestWhatIsNoSocketIsNeverReplaced(t *testing.T) {
+	dir := t.TempDir()
+	file, directory, link := filepath.Join(dir, "precious.txt"), filepath.Join(dir, "directory"), filepath.Join(dir, "link")
+	if err := errors.Join(os.WriteFile(file, []byte("precious"), 0o600), os.Mkdir(directory, 0o700), os.Symlink(file, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, directory, link} {
+		if l, err := ListenUnix(path); err == nil {
+			l.Close()
+			t.Errorf("%s was replaced", path)
+		} else if !strings.Contains(err.Error(), path+" is there and is not a socket") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "precious" {
+		t.Errorf("the file holds %q, %v", b, err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 3 {
+		t.Errorf("%v are left", left)
+	}
 }
 
 func TestTokenIsMadeOnceAndKeptSecret(t *testing.T) {
