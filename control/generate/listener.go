@@ -82,6 +82,10 @@ func (e *encoder) outboundHTTP(port portKey) *hcm.HttpConnectionManager {
 		}},
 		HttpFilters:    []*hcm.HttpFilter{e.httpFilter(routerFilter, &router.Router{})},
 		UpgradeConfigs: []*hcm.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		// Routes see the path that the server's rules and application will see.
+		NormalizePath:                yes(),
+		MergeSlashes:                 true,
+		PathWithEscapedSlashesAction: hcm.HttpConnectionManager_REJECT_REQUEST,
 	}
 }
 
@@ -130,6 +134,7 @@ func (e *encoder) inboundHTTP(name string, filters []*hcm.HttpFilter, routes []*
 		},
 		// Rules see the path that the application sees.
 		NormalizePath:                yes(),
+		MergeSlashes:                 true,
 		PathWithEscapedSlashesAction: hcm.HttpConnectionManager_REJECT_REQUEST,
 	}
 }
