@@ -57,6 +57,7 @@ func newProxy(o Options, identity *cell.Cell[tls.Identity], demand engine.Demand
 	p.configuration.env.Transport = func(c *plan.Cluster, ep *balance.Endpoint) http.Transport { return p.engine.Transport(c, ep) }
 	p.stats.Gauge("leno_proxy_connections", "Connections from clients that are open.", func() float64 { return float64(p.engine.Connections()) })
 	p.stats.Counter("leno_proxy_denials", "Requests and connections that policy refused.", func() float64 { return float64(decisions.Denied(false)) })
+	p.stats.Counter("leno_proxy_audited", "Requests and connections that a rule of an AUDIT policy matched.", func() float64 { return float64(decisions.Logged()) })
 	p.stats.Counter("leno_proxy_shadow_denials", "Requests and connections that a policy which is only tried out would have refused.", func() float64 { return float64(decisions.Denied(true)) })
 	p.stats.Counter("leno_proxy_panics", "Connections that ended in a panic.", func() float64 { return float64(p.engine.Panics()) })
 	return p

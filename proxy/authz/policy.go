@@ -24,6 +24,7 @@ type Policy struct {
 // it was asked about those. Its owner keeps it from one policy to the next.
 type Counts struct {
 	Allowed, Denied atomic.Uint64
+	Logged          atomic.Uint64 // what a rule of a Log policy matched
 }
 
 // Decision is the answer of a policy or a chain.
@@ -170,9 +171,12 @@ func (p *Policy) Check(info *conn.Info, head *http.Head) Decision {
 		d.Allowed = (t == yes) == (p.action == Allow)
 	}
 	if p.counts != nil && !d.Undecided {
-		if d.Allowed {
+		switch {
+		case p.action == Log && t == yes:
+			p.counts.Logged.Add(1)
+		case d.Allowed:
 			p.counts.Allowed.Add(1)
-		} else {
+		default:
 			p.counts.Denied.Add(1)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/leno-mesh/leno/proxy/http"
+	"github.com/leno-mesh/leno/proxy/plan"
 )
 
 // deadlines aborts the upstream streams of exchanges that take too long. A
@@ -20,6 +21,7 @@ type timed struct {
 	at         int64 // lib/clock
 	stream     http.Stream
 	fired      bool
+	owner      *exchange // whose request does not change while the bound runs
 }
 
 func (d *deadlines) init() { d.head.next, d.head.prev = &d.head, &d.head }
@@ -66,6 +68,21 @@ func (d *deadlines) sweep(now int64) {
 		}
 	}
 }
+
+// recheck aborts what the plan no longer allows: a stream that was opened under
+// an older policy does not outlive it.
+func (d *deadlines) recheck(p *plan.Plan) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for t := d.head.next; t != &d.head; t = t.next {
+		if t.owner != nil && !t.fired && !t.owner.allowed(p) {
+			t.stream.Abort(errPolicy)
+		}
+	}
+}
+
+// Never written after start.
+var errPolicy = &http.Error{Side: http.Local, Kind: http.KindDenied, Status: 403, Reason: "policy changed and no longer allows this stream"}
 
 // errTimeout is never written after start.
 var errTimeout = &http.Error{Side: http.Upstream, Kind: http.KindTimeout, Status: 504, Reason: "the endpoint took longer than the route's timeout"}

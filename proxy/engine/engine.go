@@ -89,6 +89,7 @@ func (e *Engine) Run(ctx context.Context) {
 			var p *plan.Plan
 			p, changed = e.Plan.Next()
 			e.live.recheck(p)
+			e.deadlines.recheck(p)
 		}
 	}
 }

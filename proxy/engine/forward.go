@@ -100,6 +100,12 @@ func (x *exchange) route(down http.Stream, h *plan.HTTP) {
 	}
 }
 
+// allowed asks the policy of plan p about a request that is under way.
+func (x *exchange) allowed(p *plan.Plan) bool {
+	chain := x.d.chain(p)
+	return chain == nil || chain.HTTP == nil || chain.HTTP.Policy.Check(x.Conn, &x.Req).Allowed
+}
+
 func (x *exchange) authorize(h *plan.HTTP, r *plan.Route) *http.Error {
 	if d := h.Policy.Check(x.Conn, &x.Req); !d.Allowed {
 		return denied(d.Rule)
@@ -152,6 +158,9 @@ func (x *exchange) proxy(down http.Stream, h *plan.HTTP, r *plan.Route) {
 	}
 	c.Use.Requests.Add(1)
 	defer c.Use.Requests.Add(-1)
+	if len(backend.Edit.Request)+len(r.Edit.Request) == 0 && !r.Rewrites() {
+		x.timed.owner = x // the request stays what policy decided on
+	}
 	x.edit(backend.Edit.Request, &x.Req)
 	x.edit(r.Edit.Request, &x.Req)
 	if f := x.rewrite(r); f != nil {
@@ -234,7 +243,10 @@ func (x *exchange) connect(down http.Stream, c *plan.Cluster, r *plan.Route) {
 		return
 	}
 	x.Workload = ep.Workload
+	x.timed.owner = x
+	e.deadlines.start(&x.timed, never, down)
 	x.tunnelTo(down, &connEnd{to}, ep, x.Start)
+	e.deadlines.finish(&x.timed)
 }
 
 // upgrade lets a request for another protocol through if it is listed; others

@@ -41,6 +41,18 @@ func (d *Decisions) of(filter string, shadow bool) *authz.Counts {
 	return d.counts[k]
 }
 
+// Logged returns how often rules matched that are only there to be noted
+// (AuthorizationPolicy's AUDIT, Envoy's LOG).
+func (d *Decisions) Logged() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var n uint64
+	for _, c := range d.counts {
+		n += c.Logged.Load()
+	}
+	return n
+}
+
 // Denied returns how often policies refused; with shadow, how often policies
 // that are only tried out would have.
 func (d *Decisions) Denied(shadow bool) uint64 {

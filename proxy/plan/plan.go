@@ -174,6 +174,11 @@ type Route struct {
 	Policy authz.Chain
 }
 
+// Rewrites reports that requests leave with another path or host.
+func (r *Route) Rewrites() bool {
+	return r.PrefixRewrite != "" || r.PathRewrite != nil || r.HostRewrite != ""
+}
+
 // MatchedPrefix is the part of the path that PrefixRewrite replaces.
 func (r *Route) MatchedPrefix() string { return r.matchedPrefix }
 

@@ -265,3 +265,35 @@ spec: {mode: PERMISSIVE}
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
+
+func TestAnOpenStreamDoesNotOutliveItsPolicy(t *testing.T) {
+	m := meshtest.New(t)
+	app := m.TCPApp(func(c net.Conn) { _, _ = io.Copy(c, c) })
+	m.Apply(meshtest.Service("echo", 7, app, "tcp"))
+	local := m.FreePort()
+	m.Join("web", "web-1", meshtest.WithUpstream("echo", 7, local))
+	m.Join("echo", "echo-1", meshtest.WithPort(app))
+	m.Registered(2)
+	c, err := net.Dial("tcp", local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := bufio.NewReader(c)
+	fmt.Fprint(c, "one\n")
+	if line, err := r.ReadString('\n'); err != nil || line != "one\n" {
+		t.Fatalf("before the policy: %q, %v", line, err)
+	}
+	m.Apply(`
+apiVersion: mesh.leno.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: echo}
+spec:
+  targetRefs: [{group: "", kind: Service, name: echo}]
+  action: DENY
+  rules: [{from: [{accounts: [default/web]}]}]
+`)
+	if line, err := r.ReadString('\n'); err == nil {
+		t.Errorf("the stream lives on: %q", line)
+	}
+}
