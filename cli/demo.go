@@ -16,6 +16,7 @@ import (
 
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	"github.com/leno-mesh/leno/api/admin/v1/adminv1connect"
+	"github.com/leno-mesh/leno/cli/scratch"
 	"github.com/leno-mesh/leno/cli/supervise"
 	"github.com/leno-mesh/leno/control/server"
 )
@@ -71,7 +72,8 @@ type demo struct {
 	options    demoOptions
 	begun      time.Time
 	opened     time.Time // when the first page came
-	dir        string    // temporary, removed at the end
+	scratch    *scratch.Directory
+	dir        string // of scratch
 	executable string
 	server     *server.Server
 	client     adminv1connect.AdminClient
@@ -123,9 +125,11 @@ func (d *demo) failed(err error) error {
 
 // start brings up the control plane and the shop.
 func (d *demo) start(ctx context.Context) (err error) {
-	if d.dir, err = os.MkdirTemp("", "leno-demo-"); err != nil {
-		return fmt.Errorf("make a temporary directory: %w", err)
+	scratch.Sweep()
+	if d.scratch, err = scratch.Make(scratch.Demo); err != nil {
+		return err
 	}
+	d.dir = d.scratch.Path
 	if d.options.data == "" {
 		d.options.data = filepath.Join(d.dir, "data")
 	}
@@ -322,8 +326,8 @@ func (d *demo) end() error {
 	if d.server != nil {
 		errs = append(errs, d.server.Close())
 	}
-	if d.dir != "" {
-		errs = append(errs, os.RemoveAll(d.dir))
+	if d.scratch != nil {
+		errs = append(errs, d.scratch.Remove())
 	}
 	return errors.Join(errs...)
 }

@@ -95,7 +95,7 @@ func (s *supervisor) arguments() []string {
 	args := []string{
 		"sidecar", "--server", s.cfg.Server, "--state", s.cfg.State,
 		"--namespace", w.Namespace, "--service", w.Service, "--account", w.Account, "--workload", w.Name,
-		"--address", w.Address, "--http-proxy", proxy, "--admin", filepath.Join(s.private, "admin.sock"),
+		"--address", w.Address, "--http-proxy", proxy, "--admin", filepath.Join(s.private.Path, "admin.sock"),
 		"--ready-fd", "3", "--drain-timeout", drainTimeout.String(), "--log-level", s.cfg.LogLevel,
 	}
 	if s.token != "" {

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/leno-mesh/leno/cli/scratch"
 	"github.com/leno-mesh/leno/lib/backoff"
 	"github.com/leno-mesh/leno/lib/durable"
 )
@@ -61,7 +62,7 @@ type Workload struct {
 // supervisor is one Run. All its fields belong to that goroutine.
 type supervisor struct {
 	cfg     Config
-	private string // temporary directory, 0700
+	private *scratch.Directory
 	token   string // file, "" once it is used up
 	ready   ready  // what the first sidecar said
 
@@ -83,8 +84,8 @@ func Run(cfg Config) (code int, err error) {
 	signal.Notify(s.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(s.signals)
 	defer func() {
-		if s.private != "" {
-			err = errors.Join(err, os.RemoveAll(s.private))
+		if s.private != nil {
+			err = errors.Join(err, s.private.Remove())
 		}
 	}()
 	if err := s.prepare(); err != nil {
@@ -104,35 +105,26 @@ func Run(cfg Config) (code int, err error) {
 }
 
 // prepare makes the private directory with the token, which is never on a
-// command line.
+// command line, and removes those of killed supervisors.
 func (s *supervisor) prepare() error {
-	dir, err := os.MkdirTemp(shortTemp(), "leno-run-")
-	if err != nil {
-		return fmt.Errorf("make private directory: %w", err)
+	scratch.Sweep()
+	var err error
+	if s.private, err = scratch.Make(scratch.Run); err != nil {
+		return err
 	}
-	s.private = dir
 	if s.cfg.State == "" {
-		s.cfg.State = filepath.Join(dir, "state")
+		s.cfg.State = filepath.Join(s.private.Path, "state")
 	}
 	if err := durable.Directory(s.cfg.State); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	if s.cfg.Token != "" {
-		s.token = filepath.Join(dir, "token")
+		s.token = filepath.Join(s.private.Path, "token")
 		if err := os.WriteFile(s.token, []byte(s.cfg.Token+"\n"), 0o600); err != nil {
 			return fmt.Errorf("write join token: %w", err)
 		}
 	}
 	return nil
-}
-
-// shortTemp is where temporary files go, unless its name is so long that no
-// socket fits into it.
-func shortTemp() string {
-	if dir := os.TempDir(); len(dir) <= 64 {
-		return dir
-	}
-	return "/tmp"
 }
 
 // join starts the first sidecar and waits until it can carry calls. A signal

@@ -402,6 +402,22 @@ func TestNothingOutlivesAKilledSupervisor(t *testing.T) {
 	}
 }
 
+func TestWhatAKilledSupervisorLeftIsRemovedByTheNext(t *testing.T) {
+	k := newTalk(t)
+	cmd := startSupervisor(t, k)
+	k.until("command ")
+	cmd.Process.Kill()
+	cmd.Wait()
+	k.rest()
+	if left, _ := filepath.Glob(filepath.Join(k.dir, "leno-run-*", "state")); len(left) != 1 {
+		t.Errorf("it has left %v", left)
+	}
+	if _, err := Run(configFor([]string{"exit", "0"}, os.Stderr)); err != nil {
+		t.Fatal(err)
+	}
+	k.clean()
+}
+
 func TestFindPrefersTheSmallBinary(t *testing.T) {
 	dir := t.TempDir()
 	leno := filepath.Join(dir, "leno")

@@ -211,7 +211,7 @@ func TestWhatTheDemoSuggestsWorksAndIsSeen(t *testing.T) {
 }
 
 func TestNothingOutlivesAKilledDemo(t *testing.T) {
-	d, _ := startDemo(t)
+	d, temporary := startDemo(t)
 	before := sessionOf(t, d.cmd.Process.Pid)
 	if len(before) < 28 { // the demo, and 9 times leno run, proxy and program
 		t.Errorf("only %d processes run: %v", len(before), before)
@@ -225,4 +225,11 @@ func TestNothingOutlivesAKilledDemo(t *testing.T) {
 			return
 		}
 	}
+	// The next one removes its files, even if it cannot begin itself.
+	next, _ := leno(t, "demo", "--data", "/dev/null")
+	next.Env = append(next.Env, "TMPDIR="+temporary)
+	if out, err := next.CombinedOutput(); err == nil {
+		t.Errorf("the next began: %s", out)
+	}
+	nothingLeft(t, next.Process.Pid, temporary)
 }
