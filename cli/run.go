@@ -49,7 +49,8 @@ func runCommand(env *Env) *cobra.Command {
 		Long: `Run starts a proxy, then the command beside it, and makes the two a workload of
 the service. The command's HTTP calls go through the proxy by HTTP_PROXY, where a
 service is reached by its name; other protocols by the local ports of --upstream.
-Run ends with the command and with its exit code.
+Run ends with the command and with its exit code: 127 when there is no such
+command, 126 when it cannot be executed, 128 and more when a signal ended it.
 
 Without a join token, run asks the control plane of this user for one
 (LENO_SERVER names another).`,
@@ -61,14 +62,18 @@ Without a join token, run asks the control plane of this user for one
 			if err != nil {
 				return err
 			}
+			// Before a token is made for it.
+			if code, err := supervise.Look(args[0]); err != nil {
+				return &ExitError{code, err}
+			}
 			if err := env.admit(cmd.Context(), &o, cfg, protocols); err != nil {
 				return err
 			}
 			code, err := supervise.Run(*cfg)
-			if err != nil || code == 0 {
+			if code == 0 {
 				return err
 			}
-			return &ExitError{Code: code}
+			return &ExitError{code, err}
 		},
 	}
 	f := cmd.Flags()

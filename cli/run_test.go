@@ -119,6 +119,16 @@ func TestRunSaysWhereATokenComesFrom(t *testing.T) {
 	}
 }
 
+func TestRunHasTheExitCodesOfAShell(t *testing.T) {
+	for command, want := range map[string]int{"no-such-program": 127, t.TempDir(): 126} {
+		env, _, stderr := fakeEnv()
+		code := Main(t.Context(), env, []string{"run", "--service", "cart", "--", command})
+		if code != want || !strings.HasPrefix(stderr.String(), "Cannot run the command: ") {
+			t.Errorf("%s: exit %d: %s", command, code, stderr)
+		}
+	}
+}
+
 func TestRunMakesTheServiceWhoseProtocolItKnows(t *testing.T) {
 	m := startMesh(t)
 	for range 2 { // the second finds it there

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -74,11 +75,37 @@ type supervisor struct {
 	signals chan os.Signal
 }
 
+// Exit codes of shells for a command that they cannot run.
+const (
+	codeNotExecutable = 126
+	codeNotFound      = 127
+)
+
+// Look says whether there is such a program, and if not, why and the exit code
+// that a shell gives then.
+func Look(program string) (code int, err error) {
+	_, err = exec.LookPath(program)
+	return cannotRun(err)
+}
+
+func cannotRun(err error) (code int, _ error) {
+	switch {
+	case err == nil:
+		return 0, nil
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		code = codeNotFound
+	default:
+		code = codeNotExecutable
+	}
+	return code, fmt.Errorf("cannot run the command: %w", err)
+}
+
 // Run returns the exit code of the command, 128 and more when a signal ended
-// it. An error means that the command was not run.
+// it. An error means that the command was not run; the code is then 0 unless the
+// command is why.
 func Run(cfg Config) (code int, err error) {
-	if _, err := exec.LookPath(cfg.Command[0]); err != nil {
-		return 0, fmt.Errorf("cannot run the command: %w", err)
+	if code, err := Look(cfg.Command[0]); err != nil {
+		return code, err
 	}
 	s := &supervisor{cfg: cfg, signals: make(chan os.Signal, 8)}
 	signal.Notify(s.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -97,7 +124,7 @@ func Run(cfg Config) (code int, err error) {
 	command, err := s.command()
 	if err != nil {
 		s.endSidecar()
-		return 0, fmt.Errorf("cannot run the command: %w", err)
+		return cannotRun(err)
 	}
 	code = s.watch(command)
 	s.endSidecar()

@@ -274,15 +274,28 @@ func TestASidecarThatCannotJoinEndsTheRun(t *testing.T) {
 	k.clean()
 }
 
-func TestACommandThatIsNotThereStartsNothing(t *testing.T) {
+func TestACommandThatCannotBeRunHasTheCodeOfAShell(t *testing.T) {
 	k := newTalk(t)
-	cfg := configFor(nil, k.w)
-	cfg.Command = []string{"/nowhere/program"}
-	if _, err := Run(cfg); err == nil || !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("err %v", err)
+	files := t.TempDir()
+	plain, spoiled := filepath.Join(files, "plain"), filepath.Join(files, "spoiled")
+	if err := errors.Join(os.WriteFile(plain, nil, 0o600), os.WriteFile(spoiled, []byte("\x7fELF"), 0o700)); err != nil {
+		t.Fatal(err)
 	}
-	if said := k.rest(); len(said) != 0 {
-		t.Errorf("said %q", said)
+	for _, c := range []struct {
+		command string
+		want    int
+	}{
+		{"/nowhere/program", 127}, {"no-such-program", 127}, {plain, 126}, {files, 126},
+		{spoiled, 126}, // found only when it is started, after the sidecar
+	} {
+		cfg := configFor(nil, k.w)
+		cfg.Command = []string{c.command}
+		if code, err := Run(cfg); code != c.want || err == nil || !strings.HasPrefix(err.Error(), "cannot run the command: ") {
+			t.Errorf("%s: code %d, %v; want %d", c.command, code, err, c.want)
+		}
+	}
+	if said := k.rest(); len(said) != 2 || said[1] != "sidecar drained" {
+		t.Errorf("said %q; one sidecar was to run", said)
 	}
 	k.clean()
 }
