@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"crypto/x509"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -196,3 +199,31 @@ func (c *configuration) dump(b []byte) []byte {
 
 // readFile reads what a configuration names, bounded.
 func readFile(name string) ([]byte, error) { return os.ReadFile(name) }
+
+// certificates returns those of the TLS contexts in force, each once.
+func (c *configuration) certificates() []*x509.Certificate {
+	p := c.plan.Load()
+	var all []*x509.Certificate
+	add := func(list []*x509.Certificate) {
+		for _, k := range list {
+			if !slices.ContainsFunc(all, k.Equal) {
+				all = append(all, k)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Listeners)) {
+		if l := p.Listeners[name]; l != nil {
+			for _, chain := range l.AllChains() {
+				if chain.TLS != nil {
+					add(chain.TLS.Certificates())
+				}
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Clusters)) {
+		if k := p.Clusters[name]; k != nil && k.TLS != nil {
+			add(k.TLS.Certificates())
+		}
+	}
+	return all
+}

@@ -152,13 +152,14 @@ func (j *joined) inboundName() string { return "inbound/" + j.namespace + "/" + 
 func (j *joined) bindAll() (Bound, error) {
 	b := Bound{Workload: j.Workload, Admin: j.Admin}
 	e := j.proxy.engine
-	mesh, err := j.proxy.bind(net.JoinHostPort(j.Address.String(), "0"))
+	before := loadPorts(j.State)
+	mesh, err := j.bindAgain(before.mesh)
 	if err != nil {
 		return b, fmt.Errorf("listen for the mesh: %w", err)
 	}
 	b.Mesh, j.meshPort = mesh.Addr().String(), port(mesh)
 	for _, app := range j.Ports {
-		ln, err := j.proxy.bind(net.JoinHostPort(j.Address.String(), "0"))
+		ln, err := j.bindAgain(before.plaintext[app])
 		if err != nil {
 			return b, fmt.Errorf("listen for plaintext: %w", err)
 		}
@@ -166,6 +167,9 @@ func (j *joined) bindAll() (Bound, error) {
 		name := "plaintext/" + j.namespace + "/" + j.Workload + "/" + strconv.Itoa(int(app))
 		j.follow.keep(xds.ListenerType, name)
 		j.proxy.serve(name, func() error { return e.Serve(ln, name) })
+	}
+	if err := savePorts(j.State, j.meshPort, j.Ports, j.plaintext); err != nil {
+		return b, err
 	}
 	j.follow.keep(xds.ListenerType, j.inboundName())
 	j.proxy.serve(j.inboundName(), func() error { return e.Serve(mesh, j.inboundName()) })
@@ -213,7 +217,7 @@ func port(ln net.Listener) uint16 { return uint16(ln.Addr().(*net.TCPAddr).Port)
 // listenAdmin binds the admin interface; a unix socket is its owner's alone.
 func listenAdmin(network, address string) (net.Listener, error) {
 	if network == "unix" {
-		if err := os.Remove(address); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := removeSocket(address); err != nil {
 			return nil, err
 		}
 	}
@@ -228,6 +232,21 @@ func listenAdmin(network, address string) (net.Listener, error) {
 		}
 	}
 	return ln, nil
+}
+
+// removeSocket removes what an earlier process left, and nothing but a socket.
+func removeSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s is there and is no socket; choose another path", path)
+	}
+	return os.Remove(path)
 }
 
 // notReady says why calls cannot be served, "" if they can.

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -114,7 +113,7 @@ func (p *proxy) staticAdmin(b *wire.Bootstrap, drain func()) (closeAdmin func(),
 		}
 		return ""
 	}
-	p.serveAdmin(ln, p.pages(ready, drain, func() []*x509.Certificate { return nil }))
+	p.serveAdmin(ln, p.pages(ready, drain, p.configuration.certificates))
 	return func() { ln.Close() }, nil
 }
 

@@ -2,6 +2,7 @@ package tls
 
 import (
 	stdtls "crypto/tls"
+	"crypto/x509"
 	"net"
 	"time"
 
@@ -38,6 +39,30 @@ func Accept(c *conn.Conn, deadline time.Time, choose func(serverName string, alp
 		return fault(http.Downstream, err)
 	}
 	return chosen.finish(c, t, used, http.Downstream)
+}
+
+// Certificates returns the leaves that the server shows.
+func (s *Server) Certificates() []*x509.Certificate { return s.newest.leaves() }
+
+// Certificates returns the leaf that the client shows, if it has one.
+func (c *Client) Certificates() []*x509.Certificate { return c.newest.leaves() }
+
+func (n *newest) leaves() []*x509.Certificate {
+	c, err := n.load()
+	if err != nil {
+		return nil
+	}
+	var out []*x509.Certificate
+	for _, k := range c.shown {
+		leaf := k.Leaf
+		if leaf == nil {
+			if leaf, err = x509.ParseCertificate(k.Certificate[0]); err != nil {
+				continue
+			}
+		}
+		out = append(out, leaf)
+	}
+	return out
 }
 
 // quoteName makes a name that a client sent fit for a log line.

@@ -120,7 +120,11 @@ func (f *ClientConfig) compile(identity *Identity) *compiled {
 			return certificate, nil
 		}
 	}
-	return &compiled{identity: identity, config: config, checker: k}
+	c := &compiled{identity: identity, config: config, checker: k}
+	if certificate != nil {
+		c.shown = []stdtls.Certificate{*certificate}
+	}
+	return c
 }
 
 // Handshake puts TLS on a dialed connection, until deadline at the latest (zero

@@ -113,7 +113,7 @@ func (f *ServerConfig) compile(identity *Identity) *compiled {
 	case NoClient:
 		config.ClientAuth = stdtls.NoClientCert
 	}
-	return &compiled{identity: identity, config: config, checker: k}
+	return &compiled{identity: identity, config: config, shown: config.Certificates, checker: k}
 }
 
 // Handshake puts TLS on an accepted connection, until deadline at the latest

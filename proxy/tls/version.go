@@ -18,6 +18,7 @@ import (
 type compiled struct {
 	identity *Identity // nil in static mode
 	config   *stdtls.Config
+	shown    []stdtls.Certificate // for people
 	checker  *checker
 }
 

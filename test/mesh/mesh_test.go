@@ -223,6 +223,11 @@ func TestAProxyGoesOnWithoutItsControlPlaneAndRestartsWithoutIt(t *testing.T) {
 	if status, body := web.Get("http://cart/"); status != http.StatusOK {
 		t.Errorf("restarted without the control plane: %d %q", status, body)
 	}
+	cart.Leave()
+	cart.Start() // on the ports that it had: nobody could be told of others
+	if status, body := web.Get("http://cart/"); status != http.StatusOK {
+		t.Errorf("the other side restarted without the control plane: %d %q", status, body)
+	}
 	m.Start()
 	m.Registered(2)
 	if status, _ := web.Get("http://cart/"); status != http.StatusOK {
