@@ -58,6 +58,9 @@ type WorkloadStatus struct {
 	LeaseUntil *metav1.Time `json:"leaseUntil,omitempty"`
 }
 
+// Registered reports whether the workload's proxy wrote it, not a user.
+func (w *Workload) Registered() bool { return w.Status.Proxy != "" }
+
 // Ready reports whether new requests may be sent to the workload.
 func (w *Workload) Ready() bool {
 	return !w.Status.Draining && (w.Status.Healthy == nil || *w.Status.Healthy)

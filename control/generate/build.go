@@ -32,30 +32,31 @@ func (b *builder) port(s *model.Service, p *model.Port) {
 		b.out.put(b.routes.get(in), "")
 	}
 	b.out.put(b.clusters.get(clusterInput{
-		port: port, protocol: p.Protocol, meshed: meshed, connect: b.settings.connect, peers: b.peers(s, meshed),
+		port: port, protocol: p.Protocol, meshed: meshed, connect: b.settings.connect, peers: b.peers(s, p, meshed),
 	}), "")
 	b.out.put(b.endpoints.get(endpointsInput{port: port, endpoints: b.facts.list(endpointFacts(s, p, meshed))}), "")
 }
 
 // isMeshed: clients use mutual TLS unless that is switched off for the port, or
-// no workload has a proxy and plaintext is permitted.
+// no workload that serves it has a proxy and plaintext is permitted.
 func isMeshed(s *model.Service, p *model.Port) bool {
 	switch p.PeerMode {
 	case v1alpha1.ModeDisable:
 		return false
 	case v1alpha1.ModePermissive:
-		return len(s.Workloads) == 0 || slices.ContainsFunc(s.Workloads, func(w *model.Workload) bool { return w.Object.Spec.MeshPort != 0 })
+		serving := s.Serving(p)
+		return len(serving) == 0 || slices.ContainsFunc(serving, func(w *model.Workload) bool { return w.Object.Spec.MeshPort != 0 })
 	}
 	return true
 }
 
-// peers are the identities that may answer for a Service.
-func (b *builder) peers(s *model.Service, meshed bool) *list[string] {
+// peers are the identities that may answer for a Service's port.
+func (b *builder) peers(s *model.Service, p *model.Port, meshed bool) *list[string] {
 	if !meshed {
 		return nil
 	}
 	var ids []string
-	for _, w := range s.Workloads {
+	for _, w := range s.Serving(p) {
 		if w.Object.Spec.MeshPort != 0 {
 			ids = append(ids, spiffeID(b.settings.trustDomain, w.Namespace, w.Account))
 		}

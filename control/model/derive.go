@@ -185,8 +185,10 @@ func (d *derivation) derivePort(s *Service, spec *corev1.ServicePort) *Port {
 	}
 	d.attach(p)
 	target := p.TargetPort
-	if p.TargetName != "" && len(s.Workloads) > 0 {
-		target, _ = s.Workloads[0].TargetPort(p)
+	if p.TargetName != "" {
+		if serving := s.Serving(p); len(serving) > 0 {
+			target, _ = serving[0].TargetPort(p)
+		}
 	}
 	p.PeerMode = d.modeForService(s.Name, target)
 	p.Policies = append(p.Policies, d.scope.policies...)

@@ -101,14 +101,20 @@ func (d *derivation) checkService(s *Service) {
 	}
 	for i := range s.Object.Spec.Ports {
 		port := s.Port(s.Object.Spec.Ports[i].Port)
-		if port == nil || port.TargetName == "" {
+		if port == nil {
 			continue
 		}
 		for _, w := range s.Workloads {
-			if _, ok := w.TargetPort(port); !ok {
-				d.warn(ref, fmt.Sprintf("spec.ports[%d].targetPort", i), "PortNotFound", "workload %s has no port named %q", w.Key, port.TargetName)
-				break
+			_, ok := w.TargetPort(port)
+			if ok {
+				continue
 			}
+			what := fmt.Sprintf("port %d", port.TargetPort)
+			if port.TargetName != "" {
+				what = fmt.Sprintf("port named %q", port.TargetName)
+			}
+			d.warn(ref, fmt.Sprintf("spec.ports[%d].targetPort", i), "PortNotFound", "workload %s has no %s, so it gets no calls for port %d", w.Key, what, port.Number)
+			break
 		}
 	}
 }

@@ -115,22 +115,40 @@ func (s *Snapshot) TrustDomain() string {
 }
 
 // TargetPort returns the workload's port behind a Service's port; ok is false
-// when the workload has no port of that name. The only port that a proxy has
-// registered is behind the only port of a Service, whatever its number: programs
-// that share a machine cannot all have the same.
+// when the workload does not serve it.
+//
+// A workload that a proxy registered serves only what it registered: else its
+// proxy would open whatever else listens on the machine. Its only port is behind
+// the only port of a Service, whatever the number: programs that share a machine
+// cannot all have the same.
 func (w *Workload) TargetPort(p *Port) (port int32, ok bool) {
-	if own := w.Object.Spec.Ports; p.TargetName == "" && p.Sole && len(own) == 1 && w.Object.Status.Proxy != "" {
+	own, registered := w.Object.Spec.Ports, w.Object.Registered()
+	switch {
+	case p.TargetName == "" && !registered:
+		return p.TargetPort, true
+	case p.TargetName == "" && p.Sole && len(own) == 1:
 		return own[0].Port, true
 	}
-	if p.TargetName == "" {
-		return p.TargetPort, true
-	}
-	for _, own := range w.Object.Spec.Ports {
-		if own.Name == p.TargetName {
-			return own.Port, true
+	for _, o := range own {
+		if p.TargetName != "" && o.Name == p.TargetName || p.TargetName == "" && o.Port == p.TargetPort {
+			return o.Port, true
 		}
 	}
 	return 0, false
+}
+
+// Serving returns the workloads that serve a port, sorted by name.
+func (s *Service) Serving(p *Port) []*Workload {
+	if !slices.ContainsFunc(s.Workloads, func(w *Workload) bool { _, ok := w.TargetPort(p); return !ok }) {
+		return s.Workloads
+	}
+	var out []*Workload
+	for _, w := range s.Workloads {
+		if _, ok := w.TargetPort(p); ok {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 // PlaintextPort returns where plaintext for a port of the workload arrives.
