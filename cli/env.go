@@ -2,7 +2,7 @@
 // the admin API: what can be decided at the server is decided there.
 //
 // Exit codes: 0 done, 1 different or not as wanted, 2 wrong usage, 3 refused, 4
-// no server reached, 5 out of time.
+// no server reached, 5 out of time or interrupted.
 package cli
 
 import (

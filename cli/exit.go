@@ -20,7 +20,7 @@ const (
 	ExitUsage       = 2
 	ExitRefused     = 3
 	ExitUnreachable = 4
-	ExitTimeout     = 5
+	ExitTimeout     = 5 // or interrupted: it may be done nevertheless
 )
 
 // ExitError ends the command with a code. An empty Err prints nothing.
@@ -53,13 +53,16 @@ func exitCode(err error) int {
 		return exit.Code
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return ExitUnreachable
-	case errors.Is(err, context.DeadlineExceeded), connect.CodeOf(err) == connect.CodeDeadlineExceeded:
+	case errors.Is(err, context.DeadlineExceeded), connect.CodeOf(err) == connect.CodeDeadlineExceeded, interrupted(err):
 		return ExitTimeout
 	case connect.CodeOf(err) == connect.CodeUnavailable:
 		return ExitUnreachable
 	}
 	return ExitRefused
 }
+
+// interrupted says that the user ended a call of the API before its answer.
+func interrupted(err error) bool { return connect.CodeOf(err) == connect.CodeCanceled }
 
 // explain turns what a verb returned into lines for people: one sentence, then
 // the problems that the server named.
@@ -70,6 +73,8 @@ func (e *Env) explain(err error) string {
 	switch {
 	case errors.As(err, &exit) && exit.Err != nil:
 		b.WriteString(sentence(printable(exit.Error())))
+	case interrupted(err):
+		b.WriteString("Interrupted before the answer came; a change that was asked for may still be made.")
 	case exitCode(err) == ExitUnreachable && errors.Is(err, fs.ErrPermission):
 		fmt.Fprintf(&b, "You may not open %s: only the user that runs the control plane may.", e.address())
 	case exitCode(err) == ExitUnreachable && !connect.IsWireError(err):

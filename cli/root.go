@@ -49,7 +49,7 @@ func Root(env *Env, extra ...*cobra.Command) *cobra.Command {
 		Long: `leno runs and operates a service mesh.
 
 Exit codes: 0 done, 1 different or not as wanted, 2 wrong usage, 3 refused,
-4 no control plane reached, 5 out of time.`,
+4 no control plane reached, 5 out of time or interrupted.`,
 		Example: `  leno apply -f shop.yaml --wait
   leno status
   leno get httproutes -A`,

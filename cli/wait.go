@@ -15,12 +15,14 @@ import (
 
 // wait follows a revision until every concerned proxy runs it.
 func (e *Env) wait(ctx context.Context, client adminv1connect.AdminClient, revision uint64, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	last, err := e.follow(ctx, client, revision)
+	last, err := e.follow(limited, client, revision)
 	e.endProgress()
 	switch {
-	case connect.CodeOf(err) == connect.CodeDeadlineExceeded, err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case err != nil && errors.Is(ctx.Err(), context.Canceled): // by the user
+		return &ExitError{ExitTimeout, fmt.Errorf("stored as revision %d; not waiting any longer", revision)}
+	case connect.CodeOf(err) == connect.CodeDeadlineExceeded, err != nil && errors.Is(limited.Err(), context.DeadlineExceeded):
 		return &ExitError{ExitTimeout, fmt.Errorf("after %s, %d of %d proxies run the change; waiting for %s", timeout, last.GetDone(), last.GetTotal(), waitingFor(last))}
 	case err != nil:
 		return err

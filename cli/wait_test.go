@@ -80,6 +80,28 @@ func TestWaitSaysWhoIsMissingWhenTimeIsUp(t *testing.T) {
 	}
 }
 
+func TestWaitThatIsInterruptedSaysWhatIsStored(t *testing.T) {
+	client := clientOf(t, &progressing{messages: []*adminv1.WaitResponse{{Done: 1, Total: 2, Waiting: []string{"web-1"}}}})
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	env, _, _ := fakeEnv()
+	said := &stopper{until: "waiting for web-1", stop: func() { interrupt(errors.New("interrupt signal received")) }}
+	env.Err, env.ErrTerminal = said, true
+	err := env.wait(ctx, client, 7, time.Minute)
+	if code := exitCode(err); code != ExitTimeout || env.explain(err) != "Stored as revision 7; not waiting any longer." {
+		t.Errorf("exit code %d, %v", code, err)
+	}
+}
+
+func TestAnInterruptedCallMayHaveBeenDone(t *testing.T) {
+	ctx, interrupt := context.WithCancelCause(t.Context())
+	interrupt(errors.New("interrupt signal received"))
+	_, err := clientOf(t, &progressing{}).Apply(ctx, &adminv1.ApplyRequest{})
+	env, _, _ := fakeEnv()
+	if code := exitCode(err); code != ExitTimeout || env.explain(err) != "Interrupted before the answer came; a change that was asked for may still be made." {
+		t.Errorf("exit code %d: %s", code, env.explain(err))
+	}
+}
+
 func TestWaitIsNotDoneBeforeItsLastMessage(t *testing.T) {
 	client := clientOf(t, &endsEarly{})
 	env, _, _ := fakeEnv()
