@@ -77,6 +77,22 @@ func (f *follower) Listener(name string) { f.demand(resourceID{xds.ListenerType,
 func (f *follower) Routes(name string)   { f.demand(resourceID{xds.RouteType, name}) }
 func (f *follower) Cluster(name string)  { f.demand(resourceID{xds.ClusterType, name}) }
 
+// Lost implements engine.Demand: a server that has been away for a while will
+// hardly answer within a request's patience.
+func (f *follower) Lost() string { return f.status.away(time.Now()) }
+
+// awayAfter is how long a server may be away until nobody waits for it.
+const awayAfter = 2 * time.Second
+
+func (s *status) away(now time.Time) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connected || s.since.IsZero() || now.Sub(s.since) < awayAfter {
+		return ""
+	}
+	return s.problem
+}
+
 func (f *follower) demand(id resourceID) {
 	f.mu.Lock()
 	_, known := f.roots[id]
@@ -351,7 +367,9 @@ func (s *status) up() {
 func (s *status) lost(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.connected, s.since = false, time.Now()
+	if s.connected || s.since.IsZero() {
+		s.connected, s.since = false, time.Now()
+	}
 	s.problem = "the stream ended"
 	var status *grpc.Status
 	if errors.As(err, &status) {

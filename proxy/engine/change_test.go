@@ -179,6 +179,7 @@ type supplier struct {
 	mu    sync.Mutex
 	asked []string
 	give  func(kind, name string)
+	lost  string
 }
 
 func (s *supplier) ask(kind, name string) {
@@ -191,6 +192,7 @@ func (s *supplier) ask(kind, name string) {
 }
 
 func (s *supplier) Listener(name string) { s.ask("listener", name) }
+func (s *supplier) Lost() string { return s.lost }
 func (s *supplier) Routes(name string)   { s.ask("routes", name) }
 func (s *supplier) Cluster(name string)  { s.ask("cluster", name) }
 
@@ -305,5 +307,17 @@ func TestExchangesAreCountedByWhoAndHow(t *testing.T) {
 		if have[k] != w {
 			t.Errorf("%s: %s, want %s", k, have[k], w)
 		}
+	}
+}
+
+func TestNobodyWaitsForAControlPlaneThatIsAway(t *testing.T) {
+	r := newRig(t, web(to("app")), withDemand(&supplier{lost: "it is away"}, time.Minute))
+	begun := time.Now()
+	a, err := try(client(t, 1), "GET", "http://"+r.serve("web")+"/", nil)
+	if err != nil || a.StatusCode != 503 || !strings.Contains(a.body, "it is away") {
+		t.Errorf("%v %v", a, err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("answered after %s", took)
 	}
 }

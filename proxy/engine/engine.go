@@ -30,6 +30,8 @@ import (
 type Demand interface {
 	Listener(name string)
 	Routes(name string)
+	// Lost says why asking would be in vain just now, "" if it would not.
+	Lost() string
 	Cluster(name string)
 }
 
@@ -160,6 +162,9 @@ func await[T any](e *Engine, find func(*plan.Plan) (*T, bool), demand func(Deman
 	v, ok := find(e.Plan.Load())
 	if !ok && e.Demand != nil {
 		demand(e.Demand)
+		if lost := e.Demand.Lost(); lost != "" {
+			return nil, &http.Error{Side: http.Local, Kind: http.KindConfiguration, Unsent: true, Status: 503, Reason: "this proxy does not know the " + what + " " + name + " yet, and the control plane cannot be asked: " + lost}
+		}
 		expired := time.NewTimer(e.DemandTimeout)
 		defer expired.Stop()
 		for {
