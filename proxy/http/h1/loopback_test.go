@@ -175,7 +175,9 @@ func TestBodiesComeBackAsTheyWereSent(t *testing.T) {
 				}
 				s.Close()
 			}
-			if got := p.Stats(); len(tt.body) < 1000 && (got.Open != 1 || got.Idle != 1) {
+			// The echo begins before it knows how long a chunked request is:
+			// it announces the end of the connection.
+			if got := p.Stats(); len(tt.body) < 1000 && !tt.chunked && (got.Open != 1 || got.Idle != 1) {
 				t.Errorf("the connection was not reused: %+v", got)
 			}
 		})

@@ -45,6 +45,8 @@ type serverStream struct {
 	refused   bool
 	answered  bool         // a final response has begun
 	close     bool         // nothing follows the response
+	large     bool         // the request's body is of more than drain reads, or of unknown length
+	taken     atomic.Bool  // that body was read to its end
 	key       [keyLen]byte // of a WebSocket request
 	keyed     bool
 	tunnel    bool
@@ -169,7 +171,8 @@ func (x *serverStream) begin() {
 	x.start()
 	x.version = 1
 	unset(&x.expecting)
-	x.headRead, x.refused, x.answered, x.close, x.tunnel, x.keyed = false, false, false, false, false, false
+	unset(&x.taken)
+	x.headRead, x.refused, x.answered, x.close, x.tunnel, x.keyed, x.large = false, false, false, false, false, false, false
 }
 
 // ReadHead implements http.Stream.
@@ -201,6 +204,7 @@ func (x *serverStream) ReadHead(h *http.Head) error {
 	}
 	x.close = h.Close || x.asked.connect || h.Protocol != ""
 	x.expecting.Store(h.Expect)
+	x.large = !x.tunnels() && (h.Length < 0 || h.Length > maxDrain)
 	switch {
 	case h.Length > 0:
 		x.in.start(modeLength, h.Length)
@@ -231,7 +235,11 @@ func (x *serverStream) ReadData() ([]byte, error) {
 			return nil, err
 		}
 	}
-	return x.link.ReadData()
+	data, err := x.link.ReadData()
+	if x.large && x.in.complete() {
+		x.taken.Store(true)
+	}
+	return data, err
 }
 
 // proceed asks for the body of a client that waits for 100 Continue.
@@ -292,9 +300,12 @@ func (x *serverStream) WriteHead(h *http.Head, end bool) error {
 	return x.unlock(nil)
 }
 
-// answer decides the framing of a final response (RFC 9112, section 6.3).
+// answer decides the framing of a final response (RFC 9112, section 6.3). One
+// that comes before the end of a large request says that it is the last: the
+// rest may never be read, and then nobody may count on the connection.
 func (x *serverStream) answer(h *http.Head, end bool) (answer, *fault) {
-	a := answer{close: x.close || x.refused || x.spoiled.Load() || x.expecting.Load() || x.options.Draining != nil && x.options.Draining()}
+	early := x.large && !x.taken.Load()
+	a := answer{close: x.close || x.refused || early || x.spoiled.Load() || x.expecting.Load() || x.options.Draining != nil && x.options.Draining()}
 	switch {
 	case h.Status == 101:
 		if x.asked.protocol == "" || h.Protocol != x.asked.protocol {
@@ -356,10 +367,10 @@ func (x *serverStream) Close() {}
 // finish ends an exchange and reports whether another request may follow.
 func (x *serverStream) finish() bool {
 	switch {
-	case x.cause.Load() != nil:
-		if x.ended && !x.failed && !x.tunnel {
-			x.linger()
-		}
+	case x.cause.Load() != nil && (!x.ended || x.failed || x.tunnel):
+		return false
+	case x.cause.Load() != nil && (x.close || x.spoiled.Load()):
+		x.linger()
 		return false
 	case !x.ended || x.failed:
 		if x.begun || x.headRead && !x.refused {
@@ -382,6 +393,10 @@ func (x *serverStream) finish() bool {
 			_ = x.c.CloseWrite() // a body that ends with the connection needs close_notify
 		}
 		return false
+	}
+	if x.cause.Load() != nil { // the rest of the request was not wanted, but the connection was promised to stay
+		x.cause.Store(nil)
+		x.c.SetDeadline(time.Time{})
 	}
 	if x.in.complete() {
 		return true
