@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -88,7 +89,36 @@ func (e *Env) getListed(cmd *cobra.Command, client adminv1connect.AdminClient, l
 		}
 		objects = append(objects, listed.GetObjects()...)
 	}
-	return e.printObjects(objects)
+	if len(objects) > 0 || e.flags.output != "table" {
+		return e.printObjects(objects)
+	}
+	elsewhere, err := e.elsewhere(cmd.Context(), client, kinds, selector)
+	if err != nil {
+		return err
+	}
+	where, hint := "in namespace "+e.Namespace(), ""
+	if e.flags.allNamespaces {
+		where = "in any namespace"
+	}
+	if elsewhere {
+		hint = "; -A looks in all namespaces"
+	}
+	fmt.Fprintf(e.Err, "Nothing found %s%s.\n", where, hint)
+	return nil
+}
+
+// elsewhere says that other namespaces have what this one has not.
+func (e *Env) elsewhere(ctx context.Context, client adminv1connect.AdminClient, kinds []string, selector string) (bool, error) {
+	if e.flags.allNamespaces {
+		return false, nil
+	}
+	for _, kind := range kinds {
+		listed, err := client.List(ctx, &adminv1.ListRequest{Kind: kind, Selector: selector})
+		if err != nil || len(listed.GetObjects()) > 0 {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // listView is what kubectl gives for more than one object.
@@ -110,14 +140,6 @@ func (e *Env) printObjects(objects []*adminv1.Object) error {
 		for _, o := range objects {
 			fmt.Fprintln(e.Out, printable(nameString(o.GetReference())))
 		}
-		return nil
-	}
-	if len(objects) == 0 {
-		where := "in namespace " + e.Namespace()
-		if e.flags.allNamespaces {
-			where = "in any namespace"
-		}
-		fmt.Fprintf(e.Err, "Nothing found %s.\n", where)
 		return nil
 	}
 	groups := groupByKind(objects)

@@ -283,9 +283,13 @@ func ensureService(ctx context.Context, client adminv1connect.AdminClient, w *su
 		}
 		ports = append(ports, port)
 	}
+	metadata := object{"name": w.Service, "namespace": w.Namespace}
+	if w.Account != w.Service {
+		metadata["annotations"] = object{v1alpha1.AccountAnnotation: w.Account} // else only the account of its name may register
+	}
 	content, err := json.Marshal(object{
-		"apiVersion": "v1", "kind": "Service", "metadata": object{"name": w.Service, "namespace": w.Namespace},
-		"spec": object{"selector": object{"leno.dev/service": w.Service}, "ports": ports},
+		"apiVersion": "v1", "kind": "Service", "metadata": metadata,
+		"spec": object{"selector": object{v1alpha1.ServiceLabel: w.Service}, "ports": ports},
 	})
 	if err != nil {
 		return err
