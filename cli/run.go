@@ -20,6 +20,7 @@ import (
 
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	"github.com/leno-mesh/leno/api/admin/v1/adminv1connect"
+	"github.com/leno-mesh/leno/api/v1alpha1"
 	"github.com/leno-mesh/leno/cli/supervise"
 	"github.com/leno-mesh/leno/lib/jointoken"
 )

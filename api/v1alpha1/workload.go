@@ -2,6 +2,15 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+const (
+	// ServiceLabel is on a Workload that a proxy has registered for a Service,
+	// and names that. The server sets it; a proxy cannot.
+	ServiceLabel = "leno.dev/service"
+	// AccountAnnotation says, on a Service, whose workloads it may select and who
+	// may register for it, when that is not the account of the Service's name.
+	AccountAnnotation = "leno.dev/account"
+)
+
 // Workload is one running instance of an application: what a Pod is on
 // Kubernetes. Services of its namespace select it by its labels.
 type Workload struct {

@@ -22,6 +22,7 @@ type derivation struct {
 	policies []*v1alpha1.AuthorizationPolicy // of the namespace, by name
 	attached map[Parent][]*Route             // oldest first
 	selects  map[string][]string             // service name → workload names, sorted
+	strange  map[string][]string             // like selects: what matches by labels that its proxy chose
 }
 
 // deriveNamespace resolves all relations of a namespace's objects. References
@@ -45,6 +46,7 @@ func deriveNamespace(name string, objects map[api.Ref]api.Object, prev *Namespac
 		},
 		attached: make(map[Parent][]*Route),
 		selects:  make(map[string][]string),
+		strange:  make(map[string][]string),
 	}
 	d.sort()
 	d.deriveWorkloads()
@@ -87,10 +89,13 @@ func (d *derivation) deriveWorkloads() {
 		}
 	}
 	for _, service := range d.services {
-		names := selected(service.Spec.Selector, byLabel)
-		d.selects[service.Name] = names
-		for _, name := range names {
-			selectedBy[name] = append(selectedBy[name], service.Name)
+		for _, w := range selected(service.Spec.Selector, byLabel) {
+			if !mayServe(service, w) {
+				d.strange[service.Name] = append(d.strange[service.Name], w.Name)
+				continue
+			}
+			d.selects[service.Name] = append(d.selects[service.Name], w.Name)
+			selectedBy[w.Name] = append(selectedBy[w.Name], service.Name)
 		}
 	}
 	for _, o := range d.next.objects {
@@ -118,9 +123,23 @@ func first(list []string) string {
 	return list[0]
 }
 
-// selected returns the names of the workloads that carry all labels of a
-// selector, sorted. The empty selector selects nothing, as for pods.
-func selected(selector map[string]string, byLabel map[[2]string][]*v1alpha1.Workload) []string {
+// mayServe reports whether a Service selects a workload that has its labels.
+// Whoever joins chooses the labels of its workload, so they alone do not make it
+// serve: the Service must be the one that the server let it register for, or
+// select by that, or be of the workload's account.
+func mayServe(s *corev1.Service, w *v1alpha1.Workload) bool {
+	if !w.Registered() || w.Labels[v1alpha1.ServiceLabel] == s.Name {
+		return true
+	}
+	if _, named := s.Spec.Selector[v1alpha1.ServiceLabel]; named {
+		return true
+	}
+	return w.Spec.Account != "" && s.Annotations[v1alpha1.AccountAnnotation] == w.Spec.Account
+}
+
+// selected returns the workloads that carry all labels of a selector, sorted by
+// name. The empty selector selects nothing, as for pods.
+func selected(selector map[string]string, byLabel map[[2]string][]*v1alpha1.Workload) []*v1alpha1.Workload {
 	var fewest []*v1alpha1.Workload
 	begun := false
 	for label, value := range selector {
@@ -128,14 +147,14 @@ func selected(selector map[string]string, byLabel map[[2]string][]*v1alpha1.Work
 			fewest, begun = list, true
 		}
 	}
-	var names []string
+	var out []*v1alpha1.Workload
 	for _, w := range fewest {
 		if hasLabels(w.Labels, selector) {
-			names = append(names, w.Name)
+			out = append(out, w)
 		}
 	}
-	slices.Sort(names)
-	return names
+	slices.SortFunc(out, byName)
+	return out
 }
 
 func hasLabels(labels, selector map[string]string) bool {

@@ -96,8 +96,12 @@ func (d *derivation) checkWorkloads() {
 
 func (d *derivation) checkService(s *Service) {
 	ref := api.RefOf(s.Object)
-	if len(s.Object.Spec.Selector) > 0 && len(s.Workloads) == 0 {
+	strange := d.strange[s.Name]
+	if len(s.Object.Spec.Selector) > 0 && len(s.Workloads)+len(strange) == 0 {
 		d.warn(ref, "spec.selector", "NoMatch", "it selects no workload")
+	}
+	if len(strange) > 0 {
+		d.checkStrange(ref, strange)
 	}
 	for i := range s.Object.Spec.Ports {
 		port := s.Port(s.Object.Spec.Ports[i].Port)
@@ -116,6 +120,24 @@ func (d *derivation) checkService(s *Service) {
 			d.warn(ref, fmt.Sprintf("spec.ports[%d].targetPort", i), "PortNotFound", "workload %s has no %s, so it gets no calls for port %d", w.Key, what, port.Number)
 			break
 		}
+	}
+}
+
+// checkStrange tells of workloads that a Service passes by although they have its
+// labels, at the Service and at each of them.
+func (d *derivation) checkStrange(service api.Ref, names []string) {
+	for i, name := range names {
+		w := d.next.Workloads[name]
+		text := fmt.Sprintf("whose proxy chose its labels itself and has account %s; to select it, select by the label %s, or annotate the Service %s: %s",
+			w.Account, v1alpha1.ServiceLabel, v1alpha1.AccountAnnotation, w.Account)
+		if i == 0 {
+			more := ""
+			if len(names) > 1 {
+				more = fmt.Sprintf(" (and %d more)", len(names)-1)
+			}
+			d.warn(service, "spec.selector", "NotTrusted", "it does not select workload %s%s, %s", w.Key, more, text)
+		}
+		d.warn(api.RefOf(w.Object), "metadata.labels", "NotTrusted", "service %s/%s does not select it, %s", service.Namespace, service.Name, text)
 	}
 }
 

@@ -1,8 +1,11 @@
 package model
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/leno-mesh/leno/api"
 	"github.com/leno-mesh/leno/api/v1alpha1"
 )
 
@@ -37,6 +40,51 @@ func TestTheOnlyRegisteredPortServesTheOnlyPortOfAService(t *testing.T) {
 		w.Object.Spec.Ports, w.Object.Status.Proxy = c.ports, c.proxy
 		if got, ok := w.TargetPort(&c.port); got != c.want || ok != c.ok {
 			t.Errorf("%s: %d, %v; want %d, %v", c.name, got, ok, c.want, c.ok)
+		}
+	}
+}
+
+func TestLabelsThatAProxyChoseDoNotMakeItServe(t *testing.T) {
+	for _, test := range []struct {
+		name, selector, annotation string
+		proxy, service, account    string
+		selected                   bool
+	}{
+		{"its own service", "app: cart", "", "p", "cart", "cart", true},
+		{"another service", "app: cart", "", "p", "tok", "tok", false},
+		{"no service", "app: cart", "", "p", "", "cart", false},
+		{"a selector by the service", "app: cart, leno.dev/service: cart-v1", "", "p", "cart-v1", "cart-v1", true},
+		{"the annotation", "app: cart", "tok", "p", "tok", "tok", true},
+		{"another's annotation", "app: cart", "web", "p", "tok", "tok", false},
+		{"written by hand", "app: cart", "", "", "", "", true},
+	} {
+		text := "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop"
+		if test.annotation != "" {
+			text += ", annotations: {leno.dev/account: " + test.annotation + "}"
+		}
+		list, err := api.Decode([]byte(text+"}\nspec: {selector: {"+test.selector+"}, ports: [{port: 80}]}\n"), "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &v1alpha1.Workload{Spec: v1alpha1.WorkloadSpec{Account: test.account, Address: "10.0.0.1", Ports: []v1alpha1.WorkloadPort{{Port: 80}}}}
+		w.Namespace, w.Name, w.Labels, w.Status.Proxy = "shop", "w", map[string]string{"app": "cart"}, test.proxy
+		if test.service != "" {
+			w.Labels[v1alpha1.ServiceLabel] = test.service
+		}
+		edit := Empty().Edit()
+		edit.Apply(api.Put(list[0]))
+		edit.Apply(api.Put(w))
+		s := edit.Commit(1)
+		if got := len(s.Service("shop", "cart").Workloads) == 1 && len(s.Workload("shop", "w").Services) == 1; got != test.selected {
+			t.Errorf("%s: selected %v, want %v", test.name, got, test.selected)
+		}
+		for _, ref := range []api.Ref{api.RefOf(list[0]), api.RefOf(w)} {
+			told := slices.ContainsFunc(s.Problems(ref), func(p Problem) bool {
+				return p.Severity == Warning && strings.Contains(p.Message, "annotate the Service leno.dev/account: "+test.account)
+			})
+			if told == test.selected {
+				t.Errorf("%s: the problems of %s are %v", test.name, ref, s.Problems(ref))
+			}
 		}
 	}
 }

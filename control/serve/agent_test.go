@@ -39,7 +39,30 @@ func payRegistration() *agentv1.Registration {
 	}
 }
 
-const payID = "spiffe://test/ns/shop/sa/pay"
+const (
+	payID = "spiffe://test/ns/shop/sa/pay"
+	tokID = "spiffe://test/ns/shop/sa/tok"
+)
+
+func TestTheAnnotationLetsAnotherAccountRegister(t *testing.T) {
+	m := newMesh(t, meshYAML+`
+---
+apiVersion: v1
+kind: Service
+metadata: {name: blue, namespace: shop, annotations: {leno.dev/account: tok}}
+spec: {selector: {leno.dev/service: blue}, ports: [{name: http, port: 8080}]}
+`, nil)
+	reg := payRegistration()
+	reg.Name, reg.Service = "blue-1", "blue"
+	m.report(m.agent(tokID, "blue-1"), &agentv1.Report{Registration: reg})
+	m.await(t, "shop", "blue-1", func(w *v1alpha1.Workload) bool { return w != nil && w.Spec.Account == "tok" })
+	reg.Name = "blue-2"
+	stream := m.agent("spiffe://test/ns/shop/sa/blue", "blue-2")
+	m.report(stream, &agentv1.Report{Registration: reg})
+	if _, err := stream.Recv(); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "service blue is of account tok") {
+		t.Errorf("error is %v", err)
+	}
+}
 
 func TestARegistrationIsAWorkloadAsLongAsItsStream(t *testing.T) {
 	m := newMesh(t, meshYAML, func(c *Config) { c.Grace = 50 * time.Millisecond })
@@ -101,6 +124,9 @@ func TestRegistrationsAreRefused(t *testing.T) {
 		{"a name in use by another proxy of the account", payID, func(*agentv1.Registration) {}, codes.FailedPrecondition, "in use"},
 		{"a user's workload", cartID, func(r *agentv1.Registration) { r.Name, r.Service = "cart-1", "" }, codes.FailedPrecondition, "has not registered"},
 		{"another account's service", cartID, func(r *agentv1.Registration) { r.Name = "evil" }, codes.FailedPrecondition, "service pay is of account pay"},
+		{"a user's service", tokID, func(r *agentv1.Registration) { r.Name, r.Service = "tok-1", "cart" }, codes.FailedPrecondition,
+			"service cart is of account cart, and this proxy has account tok: join with a token for cart, or annotate the Service leno.dev/account: tok"},
+		{"a service that is not there yet", tokID, func(r *agentv1.Registration) { r.Name, r.Service = "tok-1", "soon" }, codes.FailedPrecondition, "service soon is of account soon"},
 		{"a bad name", payID, func(r *agentv1.Registration) { r.Name = "a/b" }, codes.InvalidArgument, "name"},
 		{"no address", payID, func(r *agentv1.Registration) { r.Address = "localhost" }, codes.InvalidArgument, "no IP address"},
 		{"every address", payID, func(r *agentv1.Registration) { r.Address = "0.0.0.0" }, codes.InvalidArgument, "no IP address"},

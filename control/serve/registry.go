@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -20,11 +21,12 @@ import (
 const (
 	// ServiceLabel is on every registered Workload, and selects it for its
 	// Service.
-	ServiceLabel = "leno.dev/service"
+	ServiceLabel = v1alpha1.ServiceLabel
 	// ProxyAnnotation marks what a proxy has registered, with the proxy's name.
 	ProxyAnnotation = "leno.dev/proxy"
-	// AccountAnnotation says, on a Service, whose workloads may register for it.
-	AccountAnnotation = "leno.dev/account"
+	// AccountAnnotation says, on a Service, whose workloads may register for it,
+	// when that is not the account of its name.
+	AccountAnnotation = v1alpha1.AccountAnnotation
 )
 
 const writeTries = 3
@@ -174,6 +176,8 @@ func (r *registry) claim(h *holder, ref api.Ref, draining bool) (*lease, error) 
 }
 
 // writeService creates the Service that a registration names when there is none.
+// A Service is of the account that has its name, unless its annotation says of
+// which: else any token of the namespace would do to answer for all its Services.
 func (r *registry) writeService(ctx context.Context, h *holder, reg *registration) error {
 	if reg.service == "" {
 		return nil
@@ -183,13 +187,17 @@ func (r *registry) writeService(ctx context.Context, h *holder, reg *registratio
 	if err != nil {
 		return fmt.Errorf("read %s: %w", ref, err)
 	}
-	if s, ok := old.(*corev1.Service); ok && s != nil {
-		if account := s.Annotations[AccountAnnotation]; account != "" && account != h.account {
-			return refuse("service %s is of account %s, and this proxy has account %s", reg.service, account, h.account)
-		}
-		return nil
+	s, exists := old.(*corev1.Service)
+	exists = exists && s != nil
+	owner := reg.service
+	if exists {
+		owner = cmp.Or(s.Annotations[AccountAnnotation], owner)
 	}
-	if len(reg.ports) == 0 {
+	if owner != h.account {
+		return refuse("service %s is of account %s, and this proxy has account %s: join with a token for %[1]s, or annotate the Service %[4]s: %[3]s",
+			reg.service, owner, h.account, AccountAnnotation)
+	}
+	if exists || len(reg.ports) == 0 {
 		return nil
 	}
 	if err := r.objects.Put(ctx, reg.newService(h)); err != nil {
