@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/leno-mesh/leno/api"
+	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
+	"github.com/leno-mesh/leno/api/v1alpha1"
 	"github.com/leno-mesh/leno/proxy/agent"
 	"github.com/leno-mesh/leno/test/mesh/meshtest"
 )
@@ -31,6 +34,7 @@ var ports = map[Way]uint16{OverHTTP1: 80, OverHTTP2: 81, OverGRPC: 82, OverTCP: 
 func pair(t testing.TB, all []*Backend) (w World, admin string) {
 	t.Helper()
 	m := meshtest.New(t)
+	patient(t, m)
 	var services strings.Builder
 	for _, b := range all {
 		fmt.Fprintf(&services, `
@@ -71,4 +75,25 @@ spec:
 	m.Join("web", "web-1", options...)
 	m.Registered(len(all) + 1)
 	return w, admin
+}
+
+// patient makes the mesh wait for connections as long as a busy machine needs:
+// a caller's tunnel is to be refused by a fault, not by the clock.
+func patient(t testing.TB, m *meshtest.Mesh) {
+	t.Helper()
+	res, err := m.Admin.Get(t.Context(), &adminv1.GetRequest{Reference: &adminv1.Reference{Kind: "mesh", Namespace: "leno-system", Name: "default"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := api.DecodeStored([]byte(res.GetObject().GetJson()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := o.(*v1alpha1.Mesh).Spec
+	m.Apply(fmt.Sprintf(`
+apiVersion: mesh.leno.dev/v1alpha1
+kind: Mesh
+metadata: {name: default, namespace: leno-system}
+spec: {trustDomain: %s, mtlsMode: %s, timeouts: {connect: 30s}}
+`, spec.TrustDomain, spec.MTLSMode))
 }
