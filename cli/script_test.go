@@ -139,7 +139,7 @@ func startMesh(t *testing.T) *testMesh {
 		Trust: func() *adminv1.Trust {
 			return &adminv1.Trust{Domain: "test.leno.internal", RootSha256: "ab12", RootExpiresAt: now + 3650*24*3600_000, IssuerExpiresAt: now + 90*24*3600_000}
 		},
-		Proxies: madeUp{}, Traffic: madeUp{}, Tokens: madeTokens{},
+		ProxyAddress: "127.0.0.1:15012", Proxies: madeUp{}, Traffic: madeUp{}, Tokens: madeTokens{},
 	})
 	unix, err := adminapi.ListenUnix(filepath.Join(dir, "admin.sock"))
 	if err != nil {

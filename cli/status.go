@@ -52,6 +52,8 @@ type statusView struct {
 	Services  uint32      `json:"services"`
 	Workloads uint32      `json:"workloads"`
 	Proxies   []proxyView `json:"proxies"`
+	// ProxyAddress is HOST:PORT where proxies of this machine connect.
+	ProxyAddress string `json:"proxyAddress,omitempty"`
 	// Wrong has a sentence for everything that is not as it should be.
 	Wrong []string `json:"wrong"`
 }
@@ -93,8 +95,8 @@ func (e *Env) viewStatus(s *adminv1.StatusResponse) statusView {
 			RootExpiresAt: timeOf(s.GetTrust().GetRootExpiresAt()), IssuerExpiresAt: timeOf(s.GetTrust().GetIssuerExpiresAt()),
 		},
 		Services: s.GetServices(), Workloads: s.GetWorkloads(),
-		Proxies: viewProxies(s.GetProxies()),
-		Wrong:   []string{},
+		Proxies: viewProxies(s.GetProxies()), ProxyAddress: s.GetProxyAddress(),
+		Wrong: []string{},
 	}
 	if e.expired(s.GetTrust().GetRootExpiresAt()) {
 		view.Wrong = append(view.Wrong, "the root certificate has expired")
@@ -141,6 +143,9 @@ func (e *Env) printStatus(s *adminv1.StatusResponse, view statusView) {
 	e.fact("Store", fmt.Sprintf("%s, %d objects, revision %d, %s", orDash(s.GetStore().GetPath()), s.GetStore().GetObjects(), s.GetStore().GetRevision(), bytesText(s.GetStore().GetSize())))
 	e.fact("Trust", fmt.Sprintf("%s, root expires in %s, issuer in %s", s.GetTrust().GetDomain(), shown(e.until(s.GetTrust().GetRootExpiresAt())), shown(e.until(s.GetTrust().GetIssuerExpiresAt()))))
 	e.fact("Mesh", fmt.Sprintf("%s, %s, %s", count(int(s.GetServices()), "service"), count(int(s.GetWorkloads()), "workload"), count(len(s.GetProxies()), "proxy")))
+	if s.GetProxyAddress() != "" {
+		e.fact("Proxies", "connect to "+s.GetProxyAddress())
+	}
 	fmt.Fprintln(e.Out)
 	e.print(e.proxyTable(s.GetProxies()))
 	if len(view.Wrong) == 0 {

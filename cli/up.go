@@ -75,21 +75,17 @@ data directory for the next time; the proxies of the mesh go on without it.`,
 
 // greet says where the control plane is and what to do with it.
 func (e *Env) greet(s *server.Server, took time.Duration) {
-	talk := "leno status"
+	leno := "leno"
 	if s.AdminSocket() != DefaultSocket(e.Getenv) {
-		talk = "leno --server " + s.AdminSocket() + " status"
-	}
-	run := "leno run --service web --port 8080 -- COMMAND"
-	if s.XDSAddress() != defaultProxyServer {
-		run = "leno run --server " + s.XDSAddress() + " --service web --port 8080 -- COMMAND"
+		leno = "LENO_SERVER=" + s.AdminSocket() + " leno"
 	}
 	also := ""
 	if s.AdminTCP() != "" {
 		also = fmt.Sprintf("  (or http://%s with the token in %s)", s.AdminTCP(), s.AdminTokenFile())
 	}
 	fmt.Fprintf(e.Out, "Mesh %s takes proxies on %s.\n", e.paint(good, s.TrustDomain()), s.XDSAddress())
-	fmt.Fprintf(e.Out, "Talk to it:  %s%s\n", talk, also)
-	fmt.Fprintf(e.Out, "Next:        %s\n", run)
+	fmt.Fprintf(e.Out, "Talk to it:  %s status%s\n", leno, also)
+	fmt.Fprintf(e.Out, "Next:        %s run --service web --port 8080 -- COMMAND\n", leno)
 	fmt.Fprintf(e.Out, "Ready after %d ms. Ctrl-C ends it.\n", took.Milliseconds())
 }
 

@@ -56,7 +56,7 @@ func TestUpSaysWhereItIsAndWhatToDo(t *testing.T) {
 	for i, want := range []string{
 		`^Mesh [a-z0-9]+\.leno\.internal takes proxies on 127\.0\.0\.1:\d+\.$`,
 		`^Talk to it:  leno status  \(or http://127\.0\.0\.1:\d+ with the token in ` + regexp.QuoteMeta(dir) + `/data/leno/admin\.token\)$`,
-		`^Next:        leno run --server 127\.0\.0\.1:\d+ --service web --port 8080 -- COMMAND$`,
+		`^Next:        leno run --service web --port 8080 -- COMMAND$`,
 		`^Ready after \d+ ms\. Ctrl-C ends it\.$`,
 	} {
 		if i >= len(said) || !regexp.MustCompile(want).MatchString(said[i]) {
@@ -66,6 +66,24 @@ func TestUpSaysWhereItIsAndWhatToDo(t *testing.T) {
 	for path, mode := range map[string]os.FileMode{"run/leno/admin.sock": 0o600, "data/leno/admin.token": 0o600, "data/leno": 0o700} {
 		if info, err := os.Stat(filepath.Join(dir, path)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v, %v", path, info, err)
+		}
+	}
+	if code, rest := stop(); code != 0 || rest != "" {
+		t.Errorf("exit %d: %s", code, rest)
+	}
+}
+
+func TestUpNamesASocketThatCommandsWouldNotLookFor(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	_, lines, stop := runUp(t, "up", "--admin", "", "--socket", socket)
+	var said []string
+	for len(said) < 4 && lines.Scan() {
+		said = append(said, lines.Text())
+	}
+	all := strings.Join(said, "\n")
+	for _, want := range []string{"Talk to it:  LENO_SERVER=" + socket + " leno status\n", "Next:        LENO_SERVER=" + socket + " leno run --service web "} {
+		if !strings.Contains(all, want) {
+			t.Errorf("%q is missing in:\n%s", want, all)
 		}
 	}
 	if code, rest := stop(); code != 0 || rest != "" {

@@ -121,7 +121,8 @@ func TestAProgramIsAWorkloadWhileItRuns(t *testing.T) {
 	}
 
 	url := fmt.Sprintf("http://cart:%d/cart/alice", port)
-	job := p.command("run", "--server", p.server, "--service", "job", "--upstream", fmt.Sprintf("cart:%d=%d", port, freePort(t)), "--", p.cmd.Path)
+	// It asks the control plane where its proxies connect.
+	job := p.command("run", "--service", "job", "--upstream", fmt.Sprintf("cart:%d=%d", port, freePort(t)), "--", p.cmd.Path)
 	job.Env = append(job.Env, "LENO_TEST_GET="+url)
 	out, err := job.Output()
 	if job.ProcessState.ExitCode() != 17 || !strings.HasPrefix(string(out), `200 {"customer":"alice"`) {
