@@ -55,7 +55,9 @@ func (s *Server) Connect(stream agentv1.Agent_ConnectServer) error {
 		holder: &holder{identity: who, proxy: hello.GetProxy()}, hello: hello, connected: time.Now(), lastSeen: time.Now(),
 		commands: make(chan *agentv1.Command), replaced: replaced, waiting: make(map[uint64]chan *agentv1.Answer),
 	}
-	s.joinAgent(a)
+	if err := s.joinAgent(a); err != nil {
+		return err
+	}
 	inOrder := false
 	defer func() { s.leaveAgent(a, inOrder) }()
 	for {
@@ -152,16 +154,39 @@ func (s *Server) take(ctx context.Context, a *agent, r *agentv1.Report) error {
 	return nil
 }
 
-// joinAgent makes a stream known; an older one of the same proxy ends.
-func (s *Server) joinAgent(a *agent) {
+// joinAgent makes a stream known; an older one of the same proxy ends. A name
+// that another identity of the namespace holds is refused: people and Progress
+// would take the one for the other.
+func (s *Server) joinAgent(a *agent) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	foreign := s.registry.foreign(a.holder)
+	for old := range s.agents {
+		foreign = foreign || old.namespace == a.namespace && old.proxy == a.proxy && old.id != a.id
+	}
+	if foreign {
+		return refuse("the name %s is another identity's; choose another with --name", a.proxy)
+	}
 	for old := range s.agents {
 		if old.sameProxy(a.holder) {
 			old.replaced()
 		}
 	}
 	s.agents[a] = struct{}{}
+	return nil
+}
+
+// proxyName is what people call a proxy.
+type proxyName struct{ namespace, proxy string }
+
+// holders maps each proxy name to the account that holds it, by a stream or by
+// the lease after one. mu is held.
+func (s *Server) holders() map[proxyName]string {
+	names := s.registry.holders()
+	for a := range s.agents {
+		names[proxyName{a.namespace, a.proxy}] = a.account
+	}
+	return names
 }
 
 func (s *Server) leaveAgent(a *agent, inOrder bool) {

@@ -7,10 +7,12 @@ import (
 	"testing"
 	"time"
 
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/leno-mesh/leno/api"
+	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	agentv1 "github.com/leno-mesh/leno/api/agent/v1"
 	"github.com/leno-mesh/leno/api/v1alpha1"
 )
@@ -170,6 +172,51 @@ func TestALaterStreamOfAProxyTakesOver(t *testing.T) {
 		t.Errorf("the first stream ended with %v", err)
 	}
 	m.await(t, "shop", "pay-1", func(w *v1alpha1.Workload) bool { return w != nil && w.Status.Reason == "second" })
+}
+
+func TestAProxysNameIsNotTakenByAnotherIdentity(t *testing.T) {
+	m := newMesh(t, meshYAML, func(c *Config) { c.Grace = time.Hour })
+	ctx, cancel := context.WithCancel(t.Context())
+	owner, err := agentv1.NewAgentClient(m.dial(payID)).Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.report(owner, &agentv1.Report{Hello: &agentv1.Hello{Proxy: "pay-1"}})
+	m.report(owner, &agentv1.Report{Registration: payRegistration()})
+	m.await(t, "shop", "pay-1", func(w *v1alpha1.Workload) bool { return w != nil })
+	refused := func(when string) {
+		t.Helper()
+		_, err := m.agent(tokID, "pay-1").Recv()
+		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "the name pay-1 is another identity's; choose another with --name") {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	refused("while it is connected")
+
+	// Nor does its resource stream pass for the owner's.
+	c := m.delta(tokID)
+	request := deltaFor("cart.shop.mesh.internal:80")
+	request.Node = &core.Node{Id: "pay-1"}
+	c.send(request)
+	c.recv()
+	m.awaitProgress(1, func(p *adminv1.WaitResponse) bool {
+		return p.Total == 1 && len(p.Waiting) == 1 && strings.HasPrefix(p.Waiting[0], "tok@127.0.0.1:")
+	})
+	for _, p := range m.server.List() {
+		if (p.Name == "pay-1") != (p.Identity == payID) {
+			t.Errorf("%s is listed as %s", p.Identity, p.Name)
+		}
+	}
+
+	cancel()
+	m.awaitProgress(0, func(*adminv1.WaitResponse) bool { return len(m.server.registry.orphans()) == 1 })
+	refused("while it is leased")
+
+	// The same name in another namespace is another name.
+	other := m.agent("spiffe://test/ns/front/sa/pay", "pay-1")
+	reg := payRegistration()
+	m.report(other, &agentv1.Report{Registration: reg})
+	m.await(t, "front", "pay-1", func(w *v1alpha1.Workload) bool { return w != nil })
 }
 
 func TestHelloComesFirst(t *testing.T) {

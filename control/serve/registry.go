@@ -246,6 +246,31 @@ func (r *registry) orphans() []*adminv1.Proxy {
 	return out
 }
 
+// foreign reports that another account has a lease under a proxy's name.
+func (r *registry) foreign(h *holder) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for ref, l := range r.leases {
+		if l.proxy == h.proxy && ref.Namespace == h.namespace && l.account != "" && l.account != h.account {
+			return true
+		}
+	}
+	return false
+}
+
+// holders maps the proxies of all leases to their accounts.
+func (r *registry) holders() map[proxyName]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	names := make(map[proxyName]string, len(r.leases))
+	for ref, l := range r.leases {
+		if l.account != "" {
+			names[proxyName{ref.Namespace, l.proxy}] = l.account
+		}
+	}
+	return names
+}
+
 // release ends a stream's hold on its leases. In order, or while draining, the
 // Workload goes at once; else after the grace period.
 func (r *registry) release(h *holder, inOrder bool) {

@@ -22,7 +22,7 @@ func (s *Server) List() []*adminv1.Proxy {
 		proxy string
 	}
 	s.mu.Lock()
-	streams, agents := keys(s.streams), keys(s.agents)
+	streams, agents, holders := keys(s.streams), keys(s.agents), s.holders()
 	s.mu.Unlock()
 	proxies := make(map[name]*adminv1.Proxy)
 	find := func(who identity, proxy string) *adminv1.Proxy {
@@ -37,7 +37,7 @@ func (s *Server) List() []*adminv1.Proxy {
 		return p
 	}
 	for _, st := range streams {
-		st.describe(func(proxy string) *adminv1.Proxy { return find(st.who, proxy) })
+		st.describe(holders, func(proxy string) *adminv1.Proxy { return find(st.who, proxy) })
 	}
 	for _, a := range agents {
 		a.describe(find(a.identity, a.proxy))
@@ -61,13 +61,14 @@ func keys[K comparable](m map[K]struct{}) []K {
 }
 
 // describe adds what a resource stream knows of its proxy.
-func (st *resourceStream) describe(find func(string) *adminv1.Proxy) {
+func (st *resourceStream) describe(holders map[proxyName]string, find func(string) *adminv1.Proxy) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	p := find(st.name())
+	name := st.name(holders)
+	p := find(name)
 	p.ConnectedAt = st.connected.UnixMilli()
 	p.Synced = st.ready && st.session.Settled()
-	p.Versions, p.Rejected = nil, st.rejected()
+	p.Versions, p.Rejected = nil, st.rejected(name)
 	for _, typeURL := range st.session.Types() {
 		states := st.session.States(typeURL)
 		p.Versions = append(p.Versions, &adminv1.TypeVersion{
@@ -78,16 +79,22 @@ func (st *resourceStream) describe(find func(string) *adminv1.Proxy) {
 	}
 }
 
-// name is what a stream's proxy is called. mu is held.
-func (st *resourceStream) name() string { return cmp.Or(st.node, st.who.address) }
+// name is what a stream's proxy is called: what it calls itself, unless that is
+// the name of another identity's proxy. mu is held.
+func (st *resourceStream) name(holders map[proxyName]string) string {
+	if account, held := holders[proxyName{st.who.namespace, st.node}]; held && account != st.who.account {
+		return st.who.account + "@" + st.who.address
+	}
+	return cmp.Or(st.node, st.who.address)
+}
 
-// rejected lists what the proxy refuses and should have. mu is held.
-func (st *resourceStream) rejected() []*adminv1.Rejection {
+// rejected lists what the proxy of that name refuses and should have. mu is held.
+func (st *resourceStream) rejected(name string) []*adminv1.Rejection {
 	var out []*adminv1.Rejection
 	for _, typeURL := range st.session.Types() {
 		for _, state := range st.session.States(typeURL) {
 			if state.Refused != "" && state.Refused == state.Wanted {
-				out = append(out, &adminv1.Rejection{Proxy: st.name(), Type: typeWord(typeURL), Resource: state.Name, Reason: state.Detail})
+				out = append(out, &adminv1.Rejection{Proxy: name, Type: typeWord(typeURL), Resource: state.Name, Reason: state.Detail})
 			}
 		}
 	}
@@ -154,15 +161,22 @@ func (s *Server) Progress(revision uint64) (*adminv1.WaitResponse, <-chan struct
 	s.mu.Lock()
 	streams := keys(s.streams)
 	s.mu.Unlock()
+	var holders map[proxyName]string // made when the first has to be named
 	out := &adminv1.WaitResponse{Revision: revision, Total: uint32(len(streams))}
 	for _, st := range streams {
 		st.mu.Lock()
 		if st.settled >= revision && st.ready {
 			out.Done++
 		} else {
-			out.Waiting = append(out.Waiting, st.name())
+			if holders == nil {
+				s.mu.Lock()
+				holders = s.holders()
+				s.mu.Unlock()
+			}
+			name := st.name(holders)
+			out.Waiting = append(out.Waiting, name)
 			if st.target >= revision {
-				out.Rejected = append(out.Rejected, st.rejected()...)
+				out.Rejected = append(out.Rejected, st.rejected(name)...)
 			}
 		}
 		st.mu.Unlock()
