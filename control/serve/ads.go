@@ -76,7 +76,7 @@ func serve[Req, Res any](s *Server, w wire[Req, Res]) error {
 	}
 	// The identity holds as long as its certificate: who comes back must prove
 	// it anew.
-	ctx, cancel := context.WithDeadline(w.stream.Context(), who.expires)
+	ctx, cancel := context.WithDeadlineCause(w.stream.Context(), who.expires, errExpired)
 	defer cancel()
 	st := s.joinStream(who)
 	defer s.leaveStream(st)
@@ -145,10 +145,15 @@ func ended(err error) error {
 	return err
 }
 
+var errExpired = errors.New("the client certificate has expired; connect again with a new one")
+
 // over says why a stream's context has ended.
 func over(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return status.Error(codes.Unauthenticated, "the client certificate has expired; connect again with a new one")
+	switch {
+	case context.Cause(ctx) == errExpired:
+		return status.Error(codes.Unauthenticated, errExpired.Error())
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, "the client's own deadline for the stream has run out; connect again, without a deadline")
 	}
 	return status.FromContextError(ctx.Err()).Err()
 }

@@ -42,7 +42,7 @@ func (s *Server) Connect(stream agentv1.Agent_ConnectServer) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithDeadline(stream.Context(), who.expires)
+	ctx, cancel := context.WithDeadlineCause(stream.Context(), who.expires, errExpired)
 	defer cancel()
 	reports, failed := receive(ctx, stream.Recv)
 	hello, err := s.greeting(ctx, reports, failed)
