@@ -107,7 +107,7 @@ func shortName(name string) string {
 }
 
 // total is what went over an edge from the beginning.
-type total struct{ requests, failures float64 }
+type total struct{ requests, failures, denied float64 }
 
 // totals are what had gone over an edge by a second.
 type totals map[int64]total
@@ -151,7 +151,9 @@ func (t *tally) add(second int64, window, flowed time.Duration, rows []*adminv1.
 			t.until[f.edge] = make(totals)
 		}
 		before := t.until[f.edge].at(second - int64(window/time.Second))
-		t.until[f.edge][second] = total{before.requests + f.rps*window.Seconds(), before.failures + f.failing*window.Seconds()}
+		t.until[f.edge][second] = total{
+			before.requests + f.rps*window.Seconds(), before.failures + f.failing*window.Seconds(), before.denied + f.denied*window.Seconds(),
+		}
 	}
 	if flowed >= window || flowed <= 0 {
 		return
@@ -160,7 +162,7 @@ func (t *tally) add(second int64, window, flowed time.Duration, rows []*adminv1.
 	more := window.Seconds() / flowed.Seconds()
 	for i := range t.last {
 		f := &t.last[i]
-		f.rps, f.failing, f.bytes = f.rps*more, f.failing*more, f.bytes*more
+		f.rps, f.failing, f.denied, f.bytes = f.rps*more, f.failing*more, f.denied*more, f.bytes*more
 	}
 }
 
@@ -183,6 +185,7 @@ type edgeReport struct {
 	MTLS        bool    `json:"mtls"`
 	Requests    int64   `json:"requests"`
 	Failures    int64   `json:"failures"`
+	Denied      int64   `json:"denied"` // by policy, and no failures
 	RPS         float64 `json:"rps"`
 	P50         float64 `json:"p50_ms"`
 	P99         float64 `json:"p99_ms"`
@@ -203,7 +206,7 @@ func (t *tally) edges() (edges []edgeReport, wrong []string) {
 		sum := t.until[f.edge].newest()
 		edges = append(edges, edgeReport{
 			Source: f.from, Destination: f.to, Protocol: f.protocol, MTLS: t.mtls[f.edge],
-			Requests: int64(math.Round(sum.requests)), Failures: int64(math.Round(sum.failures)),
+			Requests: int64(math.Round(sum.requests)), Failures: int64(math.Round(sum.failures)), Denied: int64(math.Round(sum.denied)),
 			RPS: rounded(f.rps), P50: rounded(f.p50), P99: rounded(f.p99),
 		})
 	}
@@ -216,6 +219,8 @@ func (t *tally) edges() (edges []edgeReport, wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("calls of %s to %s went without mutual TLS", e.from, e.to))
 		case sum.requests > 0 && sum.failures > sum.requests*(1-goodEnough):
 			wrong = append(wrong, fmt.Sprintf("%.0f of %.0f calls of %s to %s failed", sum.failures, sum.requests, e.from, e.to))
+		case sum.requests > 0 && sum.denied > sum.requests*(1-goodEnough):
+			wrong = append(wrong, fmt.Sprintf("%.0f of %.0f calls of %s to %s were denied", sum.denied, sum.requests, e.from, e.to))
 		}
 	}
 	return edges, wrong

@@ -167,6 +167,22 @@ func TestTheFirstSecondsCountForThemselves(t *testing.T) {
 	}
 }
 
+func TestDeniedCallsAreCountedByThemselves(t *testing.T) {
+	tally := newTally()
+	for s, denied := range []float64{1, 0.25} {
+		rows := second(40, 0)
+		rows[3].DeniedRate = denied
+		tally.add(int64(1000+10*s), 10*time.Second, 4*time.Second, rows)
+	}
+	edges, _ := tally.edges()
+	if cart := edges[3]; cart.Destination != "cart" || cart.Requests != 80 || cart.Denied != 50 || cart.Failures != 0 {
+		t.Errorf("edge %+v, want 50 of 80 denied", cart)
+	}
+	if f := tally.last[3]; f.rps != 10 || f.denied != 2.5 || f.success() != 0.75 {
+		t.Errorf("%+v, want 10 requests a second of which 2.5 are denied", f)
+	}
+}
+
 func TestTheReportFindsWhatIsWrong(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -179,6 +195,8 @@ func TestTheReportFindsWhatIsWrong(t *testing.T) {
 			[]string{"calls of web to catalogue-v1 went without mutual TLS"}},
 		{"failures", func(rows []*adminv1.TrafficRow) []*adminv1.TrafficRow { rows[0].SuccessRate = 0.99; return rows },
 			[]string{"2 of 200 calls of shopper to web failed"}},
+		{"denials", func(rows []*adminv1.TrafficRow) []*adminv1.TrafficRow { rows[3].DeniedRate = 0.5; return rows },
+			[]string{"100 of 200 calls of web to cart were denied"}},
 		{"few failures", func(rows []*adminv1.TrafficRow) []*adminv1.TrafficRow {
 			rows[0].RequestsPerSecond, rows[0].SuccessRate = 1000, 0.9995
 			return rows
