@@ -170,6 +170,7 @@ func (c *checker) peerAuthentication(p *v1alpha1.PeerAuthentication) {
 			c.fail("spec.selector", "give targetRefs or a selector, not both")
 		}
 	}
+	c.disable("spec.mode", spec, spec.Mode)
 	seen := make(map[int32]bool)
 	for i, level := range spec.PortLevel {
 		path := fmt.Sprintf("spec.portLevel[%d]", i)
@@ -178,6 +179,15 @@ func (c *checker) peerAuthentication(p *v1alpha1.PeerAuthentication) {
 		}
 		seen[level.Port] = true
 		c.mode(path+".mode", level.Mode)
+		c.disable(path+".mode", spec, level.Mode)
+	}
+}
+
+// disable refuses plaintext for single workloads: callers decide by Service
+// whether they use TLS, and would meet a workload that does not take it.
+func (c *checker) disable(path string, spec *v1alpha1.PeerAuthenticationSpec, mode v1alpha1.Mode) {
+	if mode == v1alpha1.ModeDisable && spec.Selector != nil {
+		c.fail(path, "DISABLE does not go with a selector, because callers decide by Service whether they use TLS; give targetRefs to the Service, or neither for the whole namespace or mesh")
 	}
 }
 
