@@ -199,7 +199,7 @@ func (s *Server) validate(ctx context.Context, steps []step) ([]*adminv1.Problem
 		changes = append(changes, api.Change{Ref: step.ref, Object: step.next})
 		wrote[step.ref] = step
 	}
-	_, found := model.Validate(snapshot, changes)
+	next, found := model.Validate(snapshot, changes)
 	var refused, warnings []*adminv1.Problem
 	for _, p := range found {
 		message := problem(p)
@@ -213,7 +213,26 @@ func (s *Server) validate(ctx context.Context, steps []step) ([]*adminv1.Problem
 	if len(refused) > 0 {
 		return nil, refusal(refused)
 	}
-	return warnings, nil
+	return append(warnings, homeless(next, steps)...), nil
+}
+
+// homeless warns of new objects in a namespace that nobody has made, once for
+// each: its name may be a mistake.
+func homeless(next *model.Snapshot, steps []step) []*adminv1.Problem {
+	var out []*adminv1.Problem
+	told := make(map[string]bool)
+	for _, step := range steps {
+		name := step.ref.Namespace
+		if step.action != created || name == "" || told[name] || next.Object(api.Ref{Kind: api.Namespace, Name: name}) != nil {
+			continue
+		}
+		told[name] = true
+		out = append(out, &adminv1.Problem{
+			Object: reference(step.ref), Source: step.source, Line: step.lineOf("metadata.namespace"), Field: "metadata.namespace",
+			Reason: fmt.Sprintf("namespace %s does not exist as an object; create it with `echo '{apiVersion: v1, kind: Namespace, metadata: {name: %[1]s}}' | leno apply -f -`", name),
+		})
+	}
+	return out
 }
 
 // catchUp bounds how long the snapshot may be behind the store.

@@ -64,6 +64,30 @@ func TestApplyWritesAllOrNothing(t *testing.T) {
 	}
 }
 
+func TestAnObjectInANamespaceThatNobodyMadeIsWarnedOf(t *testing.T) {
+	const shop = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n"
+	warned := func(r *adminv1.ApplyResponse) (out []string) {
+		for _, w := range r.GetWarnings() {
+			if w.GetField() == "metadata.namespace" {
+				out = append(out, w.GetObject().GetName()+": "+w.GetReason())
+			}
+		}
+		return out
+	}
+	m := start(t)
+	const want = "cart: namespace shop does not exist as an object; create it with `echo '{apiVersion: v1, kind: Namespace, metadata: {name: shop}}' | leno apply -f -`"
+	if got := warned(m.apply(t, cart+"---\n"+route)); len(got) != 1 || got[0] != want {
+		t.Errorf("warnings %q", got)
+	}
+	m = start(t)
+	if got := warned(m.apply(t, cart+"---\n"+shop)); len(got) != 0 {
+		t.Errorf("made by the same apply: %q", got)
+	}
+	if got := warned(m.apply(t, route)); len(got) != 0 {
+		t.Errorf("made before: %q", got)
+	}
+}
+
 func TestTheSameObjectInTwoFilesIsRefused(t *testing.T) {
 	m := start(t)
 	_, err := m.Apply(t.Context(), &adminv1.ApplyRequest{Documents: append(document(cart), &adminv1.Document{Source: "g.yaml", Content: cart})})
