@@ -101,11 +101,17 @@ func (p *program) end(sig syscall.Signal) {
 	}
 }
 
-// killCommand kills the program that leno run started, with all its children.
+// killCommand kills the program that leno run started, with all its children, and
+// waits until it is gone: a dying process's socket still takes connections for
+// some milliseconds, only to reset them, whoever asks.
 func (p *program) killCommand() {
 	for _, child := range children(p.PID()) {
-		if !isSidecar(child) {
-			kill(tree(child))
+		if isSidecar(child) {
+			continue
+		}
+		kill(tree(child))
+		for end := time.Now().Add(5 * time.Second); syscall.Kill(child, 0) == nil && time.Now().Before(end); {
+			runtime.Gosched()
 		}
 	}
 }
