@@ -251,7 +251,7 @@ func (c *checker) operation(path string, o v1alpha1.Operation) {
 		case strings.Contains(stem, "*"):
 			c.fail(at, "%q has a * that is not at its end", p)
 		case p != "*":
-			c.path(at, stem)
+			c.matched(at, stem)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -121,7 +122,7 @@ func (c *checker) httpRoute(spec *gateway.HTTPRouteSpec) {
 func (c *checker) httpMatch(path string, m *gateway.HTTPRouteMatch) {
 	switch *m.Path.Type {
 	case gateway.PathMatchExact, gateway.PathMatchPathPrefix:
-		c.path(path+".path.value", *m.Path.Value)
+		c.matched(path+".path.value", *m.Path.Value)
 	case gateway.PathMatchRegularExpression:
 		c.regex(path+".path.value", *m.Path.Value)
 	default:
@@ -183,6 +184,37 @@ func (c *checker) path(at, path string) {
 			return
 		}
 	}
+}
+
+// matched checks a path that requests are compared with: an escape that no
+// normalised path has would match nothing, and a DENY of it guard nothing.
+func (c *checker) matched(at, path string) {
+	c.path(at, path)
+	for i := 0; i < len(path); i++ {
+		if path[i] != '%' {
+			continue
+		}
+		escape := path[i:min(i+3, len(path))]
+		plain, err := url.PathUnescape(escape)
+		switch {
+		case err != nil || len(plain) != 1:
+			c.fail(at, "%q has %q, which is no escape; a %% stands before two hexadecimal digits", path, escape)
+		case plain == "/" || plain == `\` || plain == "\x00":
+			c.fail(at, "%q has %s, and requests with that are refused before they are matched", path, escape)
+		case isUnreserved(plain[0]):
+			c.fail(at, "%q has %s, which a normalised path has as %s", path, escape, plain)
+		case escape != strings.ToUpper(escape):
+			c.fail(at, "%q has %s, which a normalised path has as %s", path, escape, strings.ToUpper(escape))
+		default:
+			continue
+		}
+		return
+	}
+}
+
+// isUnreserved reports a byte that RFC 3986, section 2.3, never has escaped.
+func isUnreserved(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("-._~", b) >= 0
 }
 
 func (c *checker) timeouts(path string, t *gateway.HTTPRouteTimeouts) {
