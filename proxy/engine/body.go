@@ -11,11 +11,11 @@ import (
 // yet here a second goroutine sends it, so that an answer may come before the
 // request has ended.
 func (x *exchange) request(down, up http.Stream) error {
-	whole := x.Req.Length == 0 && x.Req.Protocol == ""
-	if err := up.WriteHead(&x.Req, whole); err != nil {
+	whole, tunnel := x.Req.Length == 0, x.Req.Protocol != ""
+	if err := up.WriteHead(&x.Req, whole && !tunnel); err != nil {
 		return err
 	}
-	if !whole {
+	if !whole && !tunnel { // nothing goes through a tunnel before it is granted
 		if err := x.sendBody(down, up); err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func (x *exchange) request(down, up http.Stream) error {
 
 // sendBody sends what of the body is here; a goroutine does the rest.
 func (x *exchange) sendBody(down, up http.Stream) error {
-	if x.Req.Protocol == "" && x.Req.Length > 0 && !x.Req.Expect {
+	if x.Req.Length > 0 && !x.Req.Expect {
 		for ready(down) {
 			x.bodyRead = true
 			p, err := down.ReadData()

@@ -220,8 +220,10 @@ func (x *exchange) respond(down, up http.Stream) error {
 		if err := down.WriteHead(&x.Resp, false); err != nil {
 			return err
 		}
+		x.pumping = true
+		go x.pump(down, up)
 		err := copyTunnel(down, up, &x.Out)
-		if err == nil && x.pumping {
+		if err == nil {
 			x.pumping = false
 			err = <-x.pumped
 		}
