@@ -125,11 +125,19 @@ func (d *demo) failed(err error) error {
 
 // start brings up the control plane and the shop.
 func (d *demo) start(ctx context.Context) (err error) {
+	instances, err := shopInstances(d.options.rate)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.env.Err, "Starting the shop: a control plane, %d programs and a proxy beside each …\n", len(instances))
 	scratch.Sweep()
 	if d.scratch, err = scratch.Make(scratch.Demo); err != nil {
 		return err
 	}
 	d.dir = d.scratch.Path
+	if err := os.Symlink(d.executable, filepath.Join(d.dir, "leno")); err != nil {
+		return fmt.Errorf("link this program: %w", err)
+	}
 	if d.options.data == "" {
 		d.options.data = filepath.Join(d.dir, "data")
 	}
@@ -148,10 +156,6 @@ func (d *demo) start(ctx context.Context) (err error) {
 	if err := d.apply(ctx); err != nil {
 		return err
 	}
-	instances, err := shopInstances(d.options.rate)
-	if err != nil {
-		return err
-	}
 	for _, i := range instances {
 		if err := d.launch(ctx, i); err != nil {
 			return err
@@ -159,7 +163,9 @@ func (d *demo) start(ctx context.Context) (err error) {
 		d.instances = append(d.instances, i)
 	}
 	_, d.wanted = running(d.instances)
-	if err := d.awaitShop(ctx); err != nil {
+	err = d.awaitShop(ctx)
+	d.env.endProgress()
+	if err != nil {
 		return err
 	}
 	if err := d.awaitConfiguration(ctx); err != nil {
@@ -195,6 +201,7 @@ func (d *demo) awaitShop(ctx context.Context) error {
 	defer timeout.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	shown := -1
 	for {
 		listed, err := d.client.ListProxies(ctx, &adminv1.ListProxiesRequest{Namespace: demoNamespace})
 		if err != nil {
@@ -213,6 +220,12 @@ func (d *demo) awaitShop(ctx context.Context) error {
 			if !ready[i.name] {
 				missing = append(missing, i.name)
 			}
+		}
+		if len(missing) != shown {
+			shown = len(missing)
+			d.env.progress("are in the mesh", &adminv1.WaitResponse{
+				Done: uint32(len(d.instances) - shown), Total: uint32(len(d.instances)), Waiting: missing,
+			})
 		}
 		if len(missing) == 0 {
 			return nil

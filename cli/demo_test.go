@@ -42,7 +42,8 @@ func shopView() *demoView {
 	return &demoView{
 		mesh: "abc.leno.internal", sidecar: "/usr/bin/leno-proxy", up: 61500 * time.Millisecond, flows: flowsOf(shopRows()),
 		services: services, instances: count, wanted: wanted, notes: []string{"cart-1 has ended (exit status 0)"},
-		try: []suggestion{{"Shift traffic", "/usr/bin/leno --server /tmp/leno-demo-1/admin.sock apply -f /tmp/leno-demo-1/shift.yaml --and --something --longer", "half to v2"}},
+		prepare: "cd /tmp/leno-demo-1234567890 && export LENO_SERVER=$PWD/admin.sock",
+		try:     []suggestion{{"Shift traffic", "./leno apply -f shift.yaml", "half to v2"}},
 	}
 }
 
@@ -74,17 +75,33 @@ func TestThePictureFitsTheTerminal(t *testing.T) {
 			t.Errorf("%v: %d lines", size, len(lines))
 		}
 		for _, line := range lines {
-			if lipgloss.Width(line) > size[0] && !strings.Contains(line, "/usr/bin/leno --server") {
+			if lipgloss.Width(line) > size[0] && !strings.Contains(line, "./leno") && !strings.Contains(line, "LENO_SERVER=") {
 				t.Errorf("%v: %q is %d wide", size, line, lipgloss.Width(line))
 			}
 		}
 	}
 }
 
+func TestANarrowTableHasWholeColumns(t *testing.T) {
+	for _, c := range []struct {
+		width int
+		last  string
+	}{{200, "SPLIT"}, {80, "SPLIT"}, {70, "SPLIT"}, {69, "SPLIT"}, {68, "MTLS"}, {62, "PROTOCOL"}, {40, "SUCCESS"}} {
+		v := shopView()
+		lines := v.lines(c.width, 40, bare)
+		if head := strings.Fields(lines[3]); head[len(head)-1] != c.last {
+			t.Errorf("at %d the columns are %q", c.width, lines[3])
+		}
+		if !strings.HasPrefix(lines[7], "web → cart ") || !strings.HasPrefix(lines[9], "checkout → payment ") {
+			t.Errorf("at %d:\n%s", c.width, strings.Join(lines, "\n"))
+		}
+	}
+}
+
 func TestASmallTerminalShowsTheCommandsToo(t *testing.T) {
 	v := shopView()
-	v.try = append(v.try, v.try[0], suggestion{"Kill an instance", "/bin/kill 123456", "one leaves"})
-	if small := strings.Join(v.lines(80, 24, bare), "\n"); strings.Count(small, "Shift traffic /usr/bin/leno") != 2 || !strings.Contains(small, "Ctrl-C") {
+	v.try = append(v.try, v.try[0], suggestion{"Kill an instance", "kill 123456", "one leaves"})
+	if small := strings.Join(v.lines(80, 24, bare), "\n"); strings.Count(small, "Shift traffic ./leno") != 2 || !strings.Contains(small, "LENO_SERVER=") || !strings.Contains(small, "Ctrl-C") {
 		t.Errorf("at 80 by 24:\n%s", small)
 	}
 }
@@ -275,7 +292,7 @@ func TestADemoThatCannotStartReportsItToo(t *testing.T) {
 		t.Errorf("%+v", report)
 	}
 	env, out, stderr := fakeEnv()
-	if code := Main(t.Context(), env, []string{"demo", "--data", file}); code != ExitRefused || out.Len() > 0 || strings.Count(stderr.String(), "\n") != 1 {
+	if code := Main(t.Context(), env, []string{"demo", "--data", file}); code != ExitRefused || out.Len() > 0 || strings.Count(stderr.String(), "\n") != 2 || !strings.HasPrefix(stderr.String(), "Starting the shop: ") {
 		t.Errorf("exit %d: %s%s", code, out, stderr)
 	}
 	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "*")); len(left) > 0 {

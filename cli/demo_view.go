@@ -19,6 +19,7 @@ type demoView struct {
 	services      []string
 	instances     map[string]int
 	wanted        map[string]int
+	prepare       string // what a terminal needs before it can try
 	try           []suggestion
 	notes         []string // what has happened
 }
@@ -27,12 +28,16 @@ type demoView struct {
 type suggestion struct{ what, command, then string }
 
 // flowColumns are the columns of the live table: a title, its width, and
-// whether it is a number.
+// whether it is a number. A narrow terminal gets a narrower first one, and then
+// fewer.
 var flowColumns = [...]struct {
 	title string
 	width int
 	right bool
-}{{"FROM → TO", 24, false}, {"RPS", 8, true}, {"SUCCESS", 7, true}, {"P50", 7, true}, {"P99", 7, true}, {"PROTOCOL", 8, false}, {"MTLS", 4, false}, {"SPLIT", 5, true}}
+}{{"FROM → TO", 24, false}, {"RPS", 8, true}, {"SUCCESS", 7, true}, {"P50", 6, true}, {"P99", 6, true}, {"PROTOCOL", 8, false}, {"MTLS", 4, false}, {"SPLIT", 5, true}}
+
+// narrowest is what the first column needs for the shop's edges.
+const narrowest = 18
 
 // cells are a flow's row.
 func (f *flow) cells() []cell {
@@ -91,43 +96,52 @@ func (v *demoView) lines(width, height int, paint func(tone, string) string) []s
 	out := []string{
 		paint(good, "Leno demo") + fmt.Sprintf("  mesh %s  up %s", v.mesh, v.up.Truncate(time.Second)),
 		paint(dim, "sidecars run "+v.sidecar),
-		rule, v.row(header(), paint),
+		rule, v.row(header(), width, paint),
 	}
 	for _, f := range v.flows {
-		out = append(out, v.row(f.cells(), paint))
+		out = append(out, v.row(f.cells(), width, paint))
 	}
 	out = append(out, rule)
 	out = append(out, v.instanceLines(min(width, 78), paint)...)
-	for _, try := range v.suggestionLines(paint) {
-		if height == 0 || len(out)+len(try)+wraps(try, width)+len(v.notes)+2 <= height {
+	end := append(painted(v.notes, bad, paint), paint(dim, "Ctrl-C ends everything and leaves nothing behind."))
+	out, end = cut(out, width), cut(end, width)
+	for _, try := range v.suggestionLines(width, paint) {
+		if height == 0 || len(out)+len(try)+wraps(try, width)+len(end)+1 <= height {
 			out = append(out, try...)
 			break
 		}
 	}
-	for _, note := range v.notes {
-		out = append(out, paint(bad, note))
-	}
-	out = append(out, paint(dim, "Ctrl-C ends everything and leaves nothing behind."))
-	for i, line := range out {
-		if lipgloss.Width(line) > width && !strings.Contains(line, " --server ") {
-			out[i] = lipgloss.NewStyle().MaxWidth(width).Render(line)
-		}
-	}
+	out = append(out, end...)
 	if height > 1 && len(out) > height-1 {
 		out = out[:height-1]
 	}
 	return out
 }
 
+func painted(lines []string, t tone, paint func(tone, string) string) (out []string) {
+	for _, line := range lines {
+		out = append(out, paint(t, line))
+	}
+	return out
+}
+
+// cut makes lines fit.
+func cut(lines []string, width int) (out []string) {
+	for _, line := range lines {
+		out = append(out, lipgloss.NewStyle().MaxWidth(width).Render(line))
+	}
+	return out
+}
+
 // suggestionLines are the suggestions at length, in short, and left out: a small
 // terminal takes the first that fits.
-func (v *demoView) suggestionLines(paint func(tone, string) string) [3][]string {
+func (v *demoView) suggestionLines(width int, paint func(tone, string) string) [3][]string {
 	if len(v.try) == 0 {
 		return [3][]string{}
 	}
-	long, short := []string{"", "Try in another terminal:"}, []string{""}
+	long, short := []string{"", "Try in another terminal, after", "  " + v.prepare}, []string{v.prepare}
 	for _, s := range v.try {
-		long = append(long, paint(warn, s.what)+"  "+paint(dim, s.then), "  "+s.command)
+		long = append(append(long, cut([]string{paint(warn, s.what) + "  " + paint(dim, s.then)}, width)...), "  "+s.command)
 		short = append(short, paint(warn, s.what)+" "+s.command)
 	}
 	return [3][]string{long, short}
@@ -149,10 +163,14 @@ func header() []cell {
 	return cells
 }
 
-// row aligns cells in the table's columns.
-func (v *demoView) row(cells []cell, paint func(tone, string) string) string {
+// row aligns cells in the table's columns, as many as fit.
+func (v *demoView) row(cells []cell, width int, paint func(tone, string) string) string {
+	first, columns := layout(width)
 	var b strings.Builder
-	for i, c := range flowColumns {
+	for i, c := range flowColumns[:columns] {
+		if i == 0 {
+			c.width = first
+		}
 		text := printable(cells[i].text)
 		if lipgloss.Width(text) > c.width {
 			text = string([]rune(text)[:c.width-1]) + "…"
@@ -166,6 +184,23 @@ func (v *demoView) row(cells []cell, paint func(tone, string) string) string {
 		b.WriteString(" ")
 	}
 	return strings.TrimRight(b.String(), " ")
+}
+
+// layout is the width of the first column and how many columns there are in a
+// terminal.
+func layout(width int) (first, columns int) {
+	total := -1 // nothing follows the last
+	for _, c := range flowColumns {
+		total += c.width + 1
+	}
+	first, columns = flowColumns[0].width, len(flowColumns)
+	less := min(max(total-width, 0), first-narrowest)
+	first, total = first-less, total-less
+	for total > width && columns > 1 {
+		columns--
+		total -= flowColumns[columns].width + 1
+	}
+	return first, columns
 }
 
 // instanceLines list how many instances of each service run.
@@ -189,11 +224,12 @@ func (v *demoView) instanceLines(width int, paint func(tone, string) string) []s
 // plainLines are the picture for what is no terminal.
 func (v *demoView) plainLines() []string {
 	paint := func(_ tone, s string) string { return s }
-	out := []string{fmt.Sprintf("up %s", v.up.Truncate(time.Second)), v.row(header(), paint)}
+	const width = 78
+	out := []string{fmt.Sprintf("up %s", v.up.Truncate(time.Second)), v.row(header(), width, paint)}
 	for _, f := range v.flows {
-		out = append(out, v.row(f.cells(), paint))
+		out = append(out, v.row(f.cells(), width, paint))
 	}
-	out = append(out, v.instanceLines(78, paint)...)
+	out = append(out, v.instanceLines(width, paint)...)
 	return append(slices.Concat(out, v.notes), "")
 }
 

@@ -91,14 +91,19 @@ func (d *demo) view() *demoView {
 	services, count := running(d.instances)
 	return &demoView{
 		mesh: d.server.TrustDomain(), sidecar: d.report.Sidecar, up: time.Since(d.begun), flows: d.tally.last,
-		services: services, instances: count, wanted: d.wanted, try: d.suggestions(), notes: d.notes,
+		services: services, instances: count, wanted: d.wanted, prepare: d.prepare(), try: d.suggestions(), notes: d.notes,
 	}
+}
+
+// prepare is what another terminal needs, once, for the suggestions. Their
+// files, this program and its control plane are in the demo's directory, so that
+// the commands are short and yet exact.
+func (d *demo) prepare() string {
+	return "cd " + d.dir + " && export LENO_SERVER=" + filepath.Join("$PWD", filepath.Base(d.server.AdminSocket()))
 }
 
 // suggestions are what to try, with commands that work as they are.
 func (d *demo) suggestions() []suggestion {
-	leno := d.executable + " --server " + d.server.AdminSocket()
-	file := func(name string) string { return filepath.Join(d.dir, name) }
 	pid := 0
 	for _, i := range d.instances {
 		if i.service == "cart" && !i.ended {
@@ -107,11 +112,11 @@ func (d *demo) suggestions() []suggestion {
 		}
 	}
 	all := []suggestion{
-		{"Shift traffic", leno + " apply -f " + file("shift.yaml"), "half of the catalogue's requests go to its second version"},
-		{"Deny a caller", leno + " apply -f " + file("deny.yaml"), "the web front may not call the cart, so its pages fail; delete instead of apply ends it"},
+		{"Shift traffic", "./leno apply -f shift.yaml", "half of the catalogue goes to its second version"},
+		{"Deny a caller", "./leno apply -f deny.yaml", "web may not call the cart; delete -f undoes it"},
 	}
 	if pid != 0 {
-		all = append(all, suggestion{"Kill an instance", fmt.Sprintf("/bin/kill %d", pid), "one of two carts leaves, and no request fails"})
+		all = append(all, suggestion{"Kill an instance", fmt.Sprintf("kill %d", pid), "one of two carts leaves, and no request fails"})
 	}
 	return all
 }
@@ -119,6 +124,7 @@ func (d *demo) suggestions() []suggestion {
 // introduce says the same to a log.
 func (d *demo) introduce() {
 	fmt.Fprintf(d.env.Out, "The shop is open after %d ms: mesh %s, sidecars run %s.\n", d.report.FirstRequestMS, d.server.TrustDomain(), d.report.Sidecar)
+	fmt.Fprintf(d.env.Out, "Try in another terminal, after\n  %s\n", d.prepare())
 	for _, s := range d.suggestions() {
 		fmt.Fprintf(d.env.Out, "%s (%s):\n  %s\n", s.what, s.then, s.command)
 	}

@@ -53,16 +53,22 @@ func (e *Env) follow(ctx context.Context, client adminv1connect.AdminClient, rev
 	defer stream.Close()
 	for !last.GetFinished() && stream.Receive() {
 		last = stream.Msg()
-		e.progress(last)
+		if !last.GetFinished() {
+			e.progress("run it", last)
+		}
 	}
 	return last, stream.Err()
 }
 
-func (e *Env) progress(p *adminv1.WaitResponse) {
-	if !e.ErrTerminal || p.GetFinished() {
+// progress says how many proxies do something, on a terminal.
+func (e *Env) progress(do string, p *adminv1.WaitResponse) {
+	if !e.ErrTerminal {
 		return
 	}
-	line := fmt.Sprintf("%d of %d proxies run it; waiting for %s", p.GetDone(), p.GetTotal(), waitingFor(p))
+	line := fmt.Sprintf("%d of %d proxies %s; waiting for %s", p.GetDone(), p.GetTotal(), do, waitingFor(p))
+	if e.OutWidth > 1 {
+		line = cut([]string{line}, e.OutWidth-1)[0] // a line that wraps could not be taken back
+	}
 	fmt.Fprintf(e.Err, "\r\x1b[K%s", line)
 }
 

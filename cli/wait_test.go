@@ -70,6 +70,15 @@ func TestWaitShowsProgressOnATerminal(t *testing.T) {
 	}
 }
 
+func TestProgressNeverWraps(t *testing.T) {
+	env, _, said := fakeEnv()
+	env.ErrTerminal, env.OutWidth = true, 40
+	env.progress("run it", &adminv1.WaitResponse{Done: 1, Total: 2, Waiting: []string{strings.Repeat("long", 10)}})
+	if want := "\r\x1b[K1 of 2 proxies run it; waiting for long"; said.String() != want {
+		t.Errorf("%q, want %q", said, want)
+	}
+}
+
 func TestWaitSaysWhoIsMissingWhenTimeIsUp(t *testing.T) {
 	client := clientOf(t, &progressing{messages: []*adminv1.WaitResponse{{Done: 1, Total: 2, Waiting: []string{"web-1"}}}})
 	env, _, _ := fakeEnv()

@@ -132,7 +132,8 @@ type demoRun struct {
 	t        *testing.T
 	cmd      *exec.Cmd
 	lines    *bufio.Scanner
-	commands map[string][]string // to try
+	prepare  string            // before those
+	commands map[string]string // to try
 }
 
 func startDemo(t *testing.T) (*demoRun, string) {
@@ -146,28 +147,29 @@ func startDemo(t *testing.T) (*demoRun, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill() })
-	d := &demoRun{t: t, cmd: cmd, lines: bufio.NewScanner(out), commands: make(map[string][]string)}
+	d := &demoRun{t: t, cmd: cmd, lines: bufio.NewScanner(out), commands: make(map[string]string)}
 	for d.lines.Scan() && d.lines.Text() != "" {
-		if what, _, ok := strings.Cut(d.lines.Text(), " ("); ok && d.lines.Scan() {
-			d.commands[what] = strings.Fields(d.lines.Text())
+		switch what, _, ok := strings.Cut(d.lines.Text(), " ("); {
+		case ok && d.lines.Scan():
+			d.commands[what] = d.lines.Text()
+		case strings.HasPrefix(what, "Try ") && d.lines.Scan():
+			d.prepare = d.lines.Text()
 		}
 	}
 	return d, temporary
 }
 
-// try runs a suggested command as it was said.
+// try runs a suggested command as it was said, in another terminal.
 func (d *demoRun) try(what string, instead ...string) {
 	d.t.Helper()
-	words := d.commands[what]
-	if len(words) == 0 {
+	line := d.commands[what]
+	if line == "" {
 		d.t.Fatalf("%s was not suggested; %v were", what, d.commands)
 	}
-	line := strings.Join(words, " ")
 	if len(instead) == 2 {
 		line = strings.Replace(line, instead[0], instead[1], 1)
 	}
-	words = strings.Fields(line)
-	cmd := exec.Command(words[0], words[1:]...)
+	cmd := exec.Command("/bin/sh", "-ec", d.prepare+"\n"+line)
 	cmd.Env = append(os.Environ(), "LENO_TEST_IS_LENO=yes")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		d.t.Fatalf("%s: %v: %s", line, err, out)
