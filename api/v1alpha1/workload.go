@@ -60,19 +60,22 @@ type WorkloadStatus struct {
 	Healthy *bool  `json:"healthy,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 	// Bypassable says that clients may send plaintext past the proxy.
-	Bypassable bool         `json:"bypassable,omitempty"`
-	Draining   bool         `json:"draining,omitempty"`
-	Proxy      string       `json:"proxy,omitempty"`
-	Version    string       `json:"version,omitempty"`
+	Bypassable bool   `json:"bypassable,omitempty"`
+	Draining   bool   `json:"draining,omitempty"`
+	Proxy      string `json:"proxy,omitempty"`
+	Version    string `json:"version,omitempty"`
+	// LeaseUntil is set while the proxy is lost: then the workload is removed.
 	LeaseUntil *metav1.Time `json:"leaseUntil,omitempty"`
 }
 
 // Registered reports whether the workload's proxy wrote it, not a user.
 func (w *Workload) Registered() bool { return w.Status.Proxy != "" }
 
-// Ready reports whether new requests may be sent to the workload.
+// Ready reports whether the workload is known to take new requests. While its
+// proxy is lost it is not, but callers keep it and see for themselves: it is the
+// server that may be cut off.
 func (w *Workload) Ready() bool {
-	return !w.Status.Draining && (w.Status.Healthy == nil || *w.Status.Healthy)
+	return !w.Status.Draining && w.Status.LeaseUntil == nil && (w.Status.Healthy == nil || *w.Status.Healthy)
 }
 
 // Share returns the weight with its default.

@@ -287,7 +287,7 @@ func (r *registry) release(h *holder, inOrder bool) {
 		case inOrder || l.draining:
 			gone = append(gone, l)
 		default:
-			r.expireLater(l)
+			r.loseLater(l)
 		}
 	}
 	r.mu.Unlock()

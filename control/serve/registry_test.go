@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/leno-mesh/leno/api"
+	"github.com/leno-mesh/leno/api/v1alpha1"
 	"github.com/leno-mesh/leno/lib/spiffe"
 )
 
@@ -42,11 +44,8 @@ func TestLeaseOutlivesItsStreamByTheGracePeriod(t *testing.T) {
 		if o := r.orphans(); len(o) != 1 || o[0].Name != "p" || o[0].Workload != "pay-1" || o[0].Connected {
 			t.Errorf("orphans are %v", o)
 		}
-		time.Sleep(9 * time.Second)
+		time.Sleep(lostAfter / 2)
 		synctest.Wait()
-		if !there() {
-			t.Fatal("the workload went before its grace period ended")
-		}
 		// Another account cannot take the name meanwhile, nor end the lease.
 		thief := testHolder(t, "cart", "thief")
 		if err := r.register(t.Context(), thief, reg); err == nil {
@@ -75,13 +74,66 @@ func TestLeaseOutlivesItsStreamByTheGracePeriod(t *testing.T) {
 			t.Fatal("the old stream took the workload away")
 		}
 		r.release(second, false)
-		time.Sleep(11 * time.Second)
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if !there() {
+			t.Fatal("the workload went before its grace period ended")
+		}
+		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if there() {
 			t.Error("the workload outlived its grace period")
 		}
 		if len(r.leases) != 0 {
 			t.Errorf("%d leases are left", len(r.leases))
+		}
+	})
+}
+
+func TestAWorkloadSaysThatItsProxyIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		objects := newObjects(t, meshYAML)
+		r := newRegistry(objects, 10*time.Second, slog.New(slog.DiscardHandler))
+		defer r.close()
+		reg, err := readRegistration(payRegistration(), "1.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored := func() *v1alpha1.Workload {
+			synctest.Wait()
+			o, _ := objects.Get(t.Context(), api.Ref{Kind: api.Workload, Namespace: "shop", Name: "pay-1"})
+			return o.(*v1alpha1.Workload)
+		}
+		first := testHolder(t, "pay", "p")
+		if err := r.register(t.Context(), first, reg); err != nil {
+			t.Fatal(err)
+		}
+		r.release(first, false)
+		if w := stored(); !w.Ready() {
+			t.Errorf("at once: %+v", w.Status)
+		}
+		time.Sleep(lostAfter)
+		w := stored()
+		if w.Ready() || !strings.Contains(w.Status.Reason, "its proxy is lost") || w.Status.LeaseUntil == nil || w.Status.Draining {
+			t.Errorf("after %s: %+v", lostAfter, w.Status)
+		}
+		if !*w.Status.Healthy {
+			t.Error("callers were told to leave an endpoint that may be fine")
+		}
+		second := testHolder(t, "pay", "p")
+		if err := r.register(t.Context(), second, reg); err != nil {
+			t.Fatal(err)
+		}
+		if w := stored(); !w.Ready() || w.Status.Reason != "" {
+			t.Errorf("back: %+v", w.Status)
+		}
+
+		// A server that closes loses no proxy, it only stops looking.
+		r.release(second, false)
+		r.close()
+		time.Sleep(time.Minute)
+		if w := stored(); !w.Ready() {
+			t.Errorf("after the close: %+v", w.Status)
 		}
 	})
 }
