@@ -495,11 +495,16 @@ func TestSweepEndsWhatIsOverdue(t *testing.T) {
 	p := client(t, l.Addr().String())
 	v := <-made
 	p.headers(1, false, get...)
-	for waits := 0; waits == 0; runtime.Gosched() {
+	ping(p)
+	for still := false; !still; runtime.Gosched() {
+		// The stream waits, and nothing is being written: in the time that
+		// passes now such a write would look like a peer that does not read.
 		v.s.w.mu.Lock()
+		waits := 0
 		for _, st := range v.s.streams {
 			waits += st.waiting
 		}
+		still = waits > 0 && v.s.w.empty()
 		v.s.w.mu.Unlock()
 	}
 	v.Sweep(late(4 * time.Minute))
@@ -517,19 +522,13 @@ func TestSweepEndsWhatIsOverdue(t *testing.T) {
 		t.Errorf("stream %d was reset", id)
 	}
 	ping(p)
-	// A sweep may come before the handler has closed its stream, or before Serve
-	// has begun: the next one finds it.
-	sweep := func(d time.Duration) error {
-		for ; ; runtime.Gosched() {
-			v.Sweep(late(d))
-			select {
-			case err := <-served:
-				return err
-			default:
-			}
-		}
+	for quiet := false; !quiet; runtime.Gosched() {
+		v.s.w.mu.Lock()
+		quiet = v.s.open == 0 && v.s.w.empty()
+		v.s.w.mu.Unlock()
 	}
-	if err := sweep(2 * time.Hour); err != nil {
+	v.Sweep(late(2 * time.Hour))
+	if err := <-served; err != nil {
 		t.Errorf("idle: %v", err)
 	}
 
@@ -539,7 +538,14 @@ func TestSweepEndsWhatIsOverdue(t *testing.T) {
 	}
 	defer nc.Close()
 	v = <-made
-	if err := sweep(11 * time.Second); err == nil {
-		t.Error("a connection without preface ended in good order")
+	for ended := false; !ended; runtime.Gosched() {
+		v.Sweep(late(11 * time.Second)) // Serve may not have begun at the first
+		select {
+		case err := <-served:
+			if ended = true; err == nil {
+				t.Error("a connection without preface ended in good order")
+			}
+		default:
+		}
 	}
 }
