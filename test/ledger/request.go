@@ -143,7 +143,7 @@ func (r *Request) choose(random *rand.Rand) {
 			can = append(can, Long)
 		}
 	case WebSocket:
-		r.Way = OverHTTP1
+		r.Method, r.Way = "GET", OverHTTP1
 	case Unary:
 		r.Way = OverGRPC
 		can = []Behaviour{Late, Reset}

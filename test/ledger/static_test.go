@@ -154,7 +154,7 @@ func counted(t testing.TB, requests []Request, admin string) {
 	}}
 	defer transport.CloseIdleConnections()
 	// The last requests are counted after their clients have seen the end.
-	for limit := time.Now().Add(10 * time.Second); ; {
+	for limit := time.Now().Add(30 * time.Second); ; {
 		got.requests, got.connections = 0, 0
 		a, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Get("http://localhost/stats/prometheus")
 		if err != nil {
