@@ -129,6 +129,27 @@ func TestRunHasTheExitCodesOfAShell(t *testing.T) {
 	}
 }
 
+func TestRunGivesTheServiceThatItMakesToItsAccount(t *testing.T) {
+	for account, want := range map[string]bool{"": false, "payer": true} {
+		m := startMesh(t)
+		_, env, err := admitted(t, m.socket, runOptions{account: account, token: jointoken.New([32]byte{}).Reveal()}, map[int]string{8080: "http"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := env.Client()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := client.Get(t.Context(), &adminv1.GetRequest{Reference: &adminv1.Reference{Kind: "Service", Namespace: "default", Name: "pay"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if json := got.GetObject().GetJson(); strings.Contains(json, `"leno.dev/account":"payer"`) != want {
+			t.Errorf("account %q: %s", account, json)
+		}
+	}
+}
+
 func TestRunMakesTheServiceWhoseProtocolItKnows(t *testing.T) {
 	m := startMesh(t)
 	for range 2 { // the second finds it there
