@@ -204,10 +204,8 @@ func (d *derivation) derivePort(s *Service, spec *corev1.ServicePort) *Port {
 	}
 	d.attach(p)
 	target := p.TargetPort
-	if p.TargetName != "" {
-		if serving := s.Serving(p); len(serving) > 0 {
-			target, _ = serving[0].TargetPort(p)
-		}
+	if i := slices.IndexFunc(s.Workloads, func(w *Workload) bool { _, ok := w.TargetPort(p); return ok }); i >= 0 {
+		target, _ = s.Workloads[i].TargetPort(p)
 	}
 	p.PeerMode = d.modeForService(s.Name, target)
 	p.Policies = append(p.Policies, d.scope.policies...)

@@ -44,6 +44,24 @@ func TestTheOnlyRegisteredPortServesTheOnlyPortOfAService(t *testing.T) {
 	}
 }
 
+// TestCallersAndServersReadThePortLevelOfTheSamePort: else callers would send
+// plaintext to a port that takes none.
+func TestCallersAndServersReadThePortLevelOfTheSamePort(t *testing.T) {
+	for _, level := range []string{"80", "8081"} {
+		s := mesh(t, "svc shop/web 80\npeer shop/p STRICT web "+level+":DISABLE")
+		w := &v1alpha1.Workload{Spec: v1alpha1.WorkloadSpec{Account: "web", Address: "10.0.0.1", MeshPort: 1, Ports: []v1alpha1.WorkloadPort{{Port: 8081}}}}
+		w.Namespace, w.Name, w.Status.Proxy = "shop", "w", "w"
+		w.Labels = map[string]string{"app": "web", v1alpha1.ServiceLabel: "web"}
+		edit := s.Edit()
+		edit.Apply(api.Put(w))
+		s = edit.Commit(2)
+		caller, server := s.Service("shop", "web").Port(80).PeerMode, s.PeerModeFor(s.Workload("shop", "w"), 8081)
+		if caller != server || (caller == v1alpha1.ModeDisable) != (level == "8081") {
+			t.Errorf("with a level for %s callers take it as %s and the workload as %s", level, caller, server)
+		}
+	}
+}
+
 func TestLabelsThatAProxyChoseDoNotMakeItServe(t *testing.T) {
 	for _, test := range []struct {
 		name, selector, annotation string
