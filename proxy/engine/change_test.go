@@ -192,7 +192,7 @@ func (s *supplier) ask(kind, name string) {
 }
 
 func (s *supplier) Listener(name string) { s.ask("listener", name) }
-func (s *supplier) Lost() string { return s.lost }
+func (s *supplier) Lost() string         { return s.lost }
 func (s *supplier) Routes(name string)   { s.ask("routes", name) }
 func (s *supplier) Cluster(name string)  { s.ask("cluster", name) }
 
