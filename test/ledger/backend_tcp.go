@@ -2,16 +2,26 @@ package ledger
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"strings"
+	"time"
 )
+
+// acceptPause is what a failed accept waits for descriptors.
+const acceptPause = 10 * time.Millisecond
 
 func (b *Backend) acceptTCP() {
 	for {
 		c, err := b.tcp.Accept()
-		if err != nil {
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil { // out of descriptors, most likely
+			pause := time.NewTimer(acceptPause)
+			<-pause.C
+			continue
 		}
 		if b.own(c) {
 			go func() {
