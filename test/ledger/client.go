@@ -195,17 +195,22 @@ func sendTCP(ctx context.Context, address string, r *Request, body []byte) (uint
 		return 0, err
 	}
 	defer c.Close()
-	sent := make(chan struct{})
+	sent := make(chan error, 1)
 	go func() {
-		defer close(sent)
-		if _, err := c.Write(append([]byte(r.ticket()+"\n"), body...)); err == nil {
-			_ = c.CloseWrite()
+		_, err := c.Write(append([]byte(r.ticket()+"\n"), body...))
+		if err == nil {
+			err = c.CloseWrite()
 		}
+		sent <- err
 	}()
 	got, err := io.ReadAll(c)
 	if err != nil {
 		c.Close()
 	}
-	<-sent
+	// The kernel tells of a reset once: where the writer heard of it the reader
+	// sees an end.
+	if failed := <-sent; err == nil {
+		err = failed
+	}
 	return digest(got), err
 }
