@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -27,16 +26,18 @@ type health struct {
 }
 
 // checkHealth looks whether the application listens, without connecting to it,
-// and asks its health page if it has one.
-func (j *joined) checkHealth(context.Context) health {
+// and asks its health page if it has one. Where the proxy cannot look, because
+// it is out of descriptors for example, that says nothing of the application:
+// before stays.
+func (j *joined) checkHealth(before health) health {
 	var h health
 	if len(j.Ports) == 0 {
 		return h
 	}
 	listening, err := listeningPorts()
 	if err != nil {
-		h.reason = "the proxy cannot see which ports are listened on: " + err.Error()
-		return h
+		j.Log.Debug("the ports that are listened on cannot be seen", "error", err)
+		return before
 	}
 	for _, p := range j.Ports {
 		a, ok := listening[p]

@@ -34,6 +34,9 @@ type reporter struct {
 // or when ctx has ended.
 func (j *joined) report(ctx context.Context) <-chan struct{} {
 	r := &reporter{j: j, started: time.Now(), wake: make(chan struct{}, 1)}
+	if len(j.Ports) > 0 {
+		r.health.reason = notSeenYet
+	}
 	j.reporter = r
 	ended := make(chan struct{})
 	go r.watchHealth(ctx)
@@ -73,13 +76,19 @@ func (r *reporter) left() bool {
 	return r.leaving
 }
 
+// notSeenYet is why an application is not called before the first look at it.
+const notSeenYet = "the proxy has not seen yet whether it listens"
+
 func (r *reporter) watchHealth(ctx context.Context) {
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
 	for {
-		h := r.j.checkHealth(ctx)
 		r.mu.Lock()
-		changed := h != r.health
+		before := r.health
+		r.mu.Unlock()
+		h := r.j.checkHealth(before)
+		r.mu.Lock()
+		changed := h != before
 		r.health = h
 		r.mu.Unlock()
 		if changed {

@@ -74,7 +74,7 @@ func (x *exchange) pump(down, up http.Stream) {
 		}
 		return copyBody(up, down, &x.trailers, &x.In)
 	})
-	if err == nil && x.timeout > 0 {
+	if err == nil && x.timeout > 0 && x.Req.Protocol == "" {
 		x.d.e.deadlines.move(&x.timed, clock.Now()+x.timeout)
 	}
 	if err != nil {

@@ -216,7 +216,7 @@ func (x *exchange) respond(down, up http.Stream) error {
 	x.responded = true
 	x.Status = x.Resp.Status
 	if x.Resp.Status == 101 || x.Req.Protocol != "" && x.Resp.Status/100 == 2 {
-		x.d.e.deadlines.finish(&x.timed) // a tunnel may live for as long as it likes
+		x.d.e.deadlines.move(&x.timed, never) // a tunnel may live for as long as policy allows it
 		if err := down.WriteHead(&x.Resp, false); err != nil {
 			return err
 		}

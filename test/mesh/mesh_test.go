@@ -302,3 +302,47 @@ spec:
 		t.Errorf("the stream lives on: %q", line)
 	}
 }
+
+func TestAnUpgradeDoesNotOutliveItsPolicy(t *testing.T) {
+	m := meshtest.New(t)
+	app := m.TCPApp(func(c net.Conn) {
+		r := bufio.NewReader(c)
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
+		_, _ = io.Copy(c, r)
+	})
+	m.Apply(meshtest.Service("chat", 80, app, "http"))
+	local := m.FreePort()
+	m.Join("web", "web-1", meshtest.WithUpstream("chat", 80, local))
+	m.Join("chat", "chat-1", meshtest.WithPort(app))
+	m.Registered(2)
+	c, err := net.Dial("tcp", local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+	r := bufio.NewReader(c)
+	res, err := http.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v %v", res, err)
+	}
+	fmt.Fprint(c, "one\n")
+	if line, err := r.ReadString('\n'); err != nil || line != "one\n" {
+		t.Fatalf("before the policy: %q, %v", line, err)
+	}
+	m.Apply(`
+apiVersion: mesh.leno.dev/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: chat}
+spec:
+  targetRefs: [{group: "", kind: Service, name: chat}]
+  action: DENY
+  rules: [{from: [{accounts: [default/web]}]}]
+`)
+	if line, err := r.ReadString('\n'); err == nil {
+		t.Errorf("the stream lives on: %q", line)
+	}
+}
