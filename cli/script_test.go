@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -240,6 +241,8 @@ func (madeUp) Dump(_ context.Context, proxy, what string) ([]byte, error) {
 	}
 	return os.ReadFile(what + ".json")
 }
+
+func (madeUp) Served() (uint64, <-chan struct{}) { return math.MaxUint64, nil }
 
 func (madeUp) Progress(uint64) (*adminv1.WaitResponse, <-chan struct{}) {
 	return &adminv1.WaitResponse{Done: 1, Total: 2, Rejected: []*adminv1.Rejection{{Proxy: "web-1", Type: "cluster", Resource: "shop/cart/80", Reason: "unknown policy"}}}, nil

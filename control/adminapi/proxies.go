@@ -145,7 +145,7 @@ func (s *Server) Wait(ctx context.Context, r *adminv1.WaitRequest, stream *conne
 	if revision > newest {
 		return invalid("there is no revision %d yet; the newest is %d", revision, newest)
 	}
-	if err := s.published(ctx, revision); err != nil {
+	if err := s.served(ctx, revision); err != nil {
 		return err
 	}
 	for {
@@ -175,11 +175,11 @@ func refusers(rejected []*adminv1.Rejection) uint32 {
 	return uint32(len(names))
 }
 
-// published waits until a revision of the store is in the snapshot.
-func (s *Server) published(ctx context.Context, revision uint64) error {
+// served waits until a proxy that connects would get a revision of the store.
+func (s *Server) served(ctx context.Context, revision uint64) error {
 	for {
-		snapshot, changed := s.cfg.Snapshots.Next()
-		if snapshot != nil && snapshot.Rev >= revision || revision == 0 {
+		newest, changed := s.cfg.Proxies.Served()
+		if newest >= revision {
 			return nil
 		}
 		select {

@@ -148,6 +148,30 @@ func TestWaitEndsWhenEveryProxyHasAnswered(t *testing.T) {
 	}
 }
 
+func TestWaitIncludesThatTheRevisionIsServed(t *testing.T) {
+	m := start(t)
+	m.apply(t, cart)
+	m.proxies.generated, m.proxies.asked = make(chan struct{}), make(chan struct{})
+	answered := make(chan error)
+	go func() {
+		stream, err := m.AdminClient.Wait(t.Context(), &adminv1.WaitRequest{})
+		if err == nil {
+			stream.Receive()
+			err = stream.Close()
+		}
+		answered <- err
+	}()
+	select {
+	case <-m.proxies.asked:
+	case err := <-answered:
+		t.Fatalf("an answer before the revision is served: %v", err)
+	}
+	close(m.proxies.generated)
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStatusCounts(t *testing.T) {
 	m := start(t)
 	m.apply(t, cart+"---\n"+workload)

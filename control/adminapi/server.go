@@ -29,6 +29,9 @@ type Proxies interface {
 	List() []*adminv1.Proxy
 	// Dump asks a proxy what it runs, and returns JSON.
 	Dump(ctx context.Context, proxy, what string) ([]byte, error)
+	// Served returns the store revision of what a proxy that connects now gets,
+	// and a channel that is closed when there is a newer one.
+	Served() (revision uint64, changed <-chan struct{})
 	// Progress tells how far the proxies are with a revision of the store, and
 	// returns a channel that is closed when that may have changed.
 	Progress(revision uint64) (*adminv1.WaitResponse, <-chan struct{})

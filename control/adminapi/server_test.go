@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -115,6 +116,22 @@ type fakeProxies struct {
 	mu       sync.Mutex
 	progress *adminv1.WaitResponse
 	changed  chan struct{}
+	// generated, unless nil, is closed when what is in the store is served.
+	// asked hears of everyone who comes before.
+	generated chan struct{}
+	asked     chan struct{}
+}
+
+func (f *fakeProxies) Served() (uint64, <-chan struct{}) {
+	if f.generated != nil {
+		select {
+		case <-f.generated:
+		default:
+			f.asked <- struct{}{}
+			return 0, f.generated
+		}
+	}
+	return math.MaxUint64, nil
 }
 
 func (f *fakeProxies) List() []*adminv1.Proxy {

@@ -153,6 +153,16 @@ func meshAddress(reg *agentv1.Registration) string {
 	return reg.GetAddress() + ":" + strconv.Itoa(int(reg.GetMeshPort()))
 }
 
+// Served returns the store revision of what a new stream gets, and a channel
+// that is closed when there is a newer one.
+func (s *Server) Served() (uint64, <-chan struct{}) {
+	set, changed := s.cfg.Sets.Next()
+	if set == nil {
+		return 0, changed
+	}
+	return set.Rev, changed
+}
+
 // Progress tells how many resource streams have acknowledged all that they
 // should have once a store revision was in, and returns a channel that is
 // closed when that may have changed.
