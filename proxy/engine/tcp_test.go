@@ -173,6 +173,36 @@ func TestTunnelsCarryBytesServerFirstAndHalfClosed(t *testing.T) {
 	})
 }
 
+func TestASilentTunnelLives(t *testing.T) {
+	address, near, far := tunnelRig(t, tcpBackend(t, greeter))
+	plain := newRig(t, web(`- match: {connect_matcher: {}}
+  route: {cluster: app, timeout: 0s, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}
+`)+clusters(cluster("app", "", tcpBackend(t, greeter))))
+	overHTTP1 := dial(t, plain.serve("web"))
+	_, _ = io.WriteString(overHTTP1, "CONNECT app.example:80 HTTP/1.1\r\nhost: app.example:80\r\n\r\n")
+	direct := bufio.NewReader(overHTTP1)
+	if res, err := http.ReadResponse(direct, &http.Request{Method: "CONNECT"}); err != nil || res.StatusCode != 200 {
+		t.Fatalf("%v %v", res, err)
+	}
+	overHTTP2 := dial(t, address)
+	for c, lines := range map[net.Conn]*bufio.Reader{overHTTP1: direct, overHTTP2: bufio.NewReader(overHTTP2)} {
+		if line, err := lines.ReadString('\n'); err != nil || line != "220 ready\n" {
+			t.Fatalf("%q %v", line, err)
+		}
+		for hour := range 3 {
+			now := clock.Now() + int64(hour+1)*int64(time.Hour)
+			for _, e := range []*Engine{plain.e, near.e, far.e} {
+				e.live.sweep(now)
+				e.sweepTransports(now)
+			}
+		}
+		_, _ = io.WriteString(c, "still here\n")
+		if line, err := lines.ReadString('\n'); err != nil || line != "still here\n" {
+			t.Errorf("%q %v", line, err)
+		}
+	}
+}
+
 func TestATunnelThatIsCutLooksCut(t *testing.T) {
 	address, _, far := tunnelRig(t, tcpBackend(t, greeter))
 	c := dial(t, address)

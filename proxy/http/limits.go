@@ -17,7 +17,8 @@ type Limits struct {
 	// IdleTimeout closes a connection without exchange.
 	IdleTimeout time.Duration // 1 h downstream, 60 s upstream h1
 	// StreamIdleTimeout ends an exchange on which no byte moved, also while
-	// it waits for a window.
+	// it waits for a window. A CONNECT tunnel is bounded by the TCP proxy's
+	// idle timeout instead.
 	StreamIdleTimeout time.Duration // 5 min
 	// Streams bounds concurrent streams of an HTTP/2 connection.
 	Streams int // 256

@@ -122,6 +122,9 @@ func (s *clientStream) readHead(h *http.Head) error {
 	switch {
 	case h.Status == 101, s.asked.connect && h.Status < 300:
 		s.in.start(modeTunnel, 0)
+		if s.asked.connect {
+			s.pulse.enter(phaseTunnel)
+		}
 		s.mu.Lock()
 		s.out, s.ended = modeTunnel, false
 		s.tunnel.Store(true)

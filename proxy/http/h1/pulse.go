@@ -24,6 +24,7 @@ const (
 	phaseHead     = iota // a request head is awaited since accept or its first byte
 	phaseIdle            // no exchange
 	phaseExchange        // an exchange runs
+	phaseTunnel          // CONNECT was granted: the bytes of a connection, silent for as long as it likes
 	phaseExpired
 
 	phaseBits = 3

@@ -292,6 +292,9 @@ func (x *serverStream) WriteHead(h *http.Head, end bool) error {
 	if a.framing == modeTunnel {
 		x.tunnel = true
 		x.in.start(modeTunnel, 0)
+		if x.asked.connect {
+			x.pulse.enter(phaseTunnel)
+		}
 	}
 	x.decide()
 	if x.tunnel {

@@ -326,7 +326,7 @@ func (s *session) sweep(now int64) {
 		s.drained()
 	}
 	for _, st := range s.streams {
-		if st.waiting == 0 {
+		if st.waiting == 0 || st.bytes() {
 			st.moved = now // our own work, or the other side's: not this peer's silence
 		} else if now-st.moved > stream {
 			st.abort(exchangeError(s.side, http.KindTimeout, "nothing moved on the stream for too long", nil))

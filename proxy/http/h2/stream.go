@@ -211,6 +211,10 @@ func (s *session) uncount(st *stream) {
 	}
 }
 
+// bytes reports that the stream carries the bytes of a connection (RFC 9113
+// section 8.5), which may be silent for as long as it likes.
+func (st *stream) bytes() bool { return st.tunnel && st.protocol == "" }
+
 // wait waits for the peer on one of the stream's conditions.
 func (st *stream) wait(c *sync.Cond) {
 	st.waiting++
