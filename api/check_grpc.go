@@ -17,8 +17,13 @@ func (c *checker) grpcRoute(spec *gateway.GRPCRouteSpec) {
 		for j := range rule.Matches {
 			c.grpcMatch(fmt.Sprintf("%s.matches[%d]", path, j), &rule.Matches[j])
 		}
+		seen := make(map[gateway.GRPCRouteFilterType]bool)
 		for j, f := range rule.Filters {
 			at := fmt.Sprintf("%s.filters[%d]", path, j)
+			if seen[f.Type] {
+				c.fail(at+".type", "%s is given twice", f.Type)
+			}
+			seen[f.Type] = true
 			switch f.Type {
 			case gateway.GRPCRouteFilterRequestHeaderModifier, gateway.GRPCRouteFilterResponseHeaderModifier:
 				c.httpFilter(at, &gateway.HTTPRouteFilter{

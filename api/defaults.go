@@ -35,7 +35,7 @@ func setDefaults(o Object) {
 		}
 	case *v1alpha1.Mesh:
 		if o.Spec.MTLSMode == "" {
-			o.Spec.MTLSMode = v1alpha1.ModePermissive
+			o.Spec.MTLSMode = v1alpha1.ModeStrict
 		}
 	case *v1alpha1.PeerAuthentication:
 		defaultTargets(o.Spec.TargetRefs)

@@ -17,7 +17,7 @@ type Mesh struct {
 type MeshSpec struct {
 	// TrustDomain never changes once it is set.
 	TrustDomain string `json:"trustDomain"`
-	// MTLSMode applies where no PeerAuthentication does; the default is PERMISSIVE.
+	// MTLSMode applies where no PeerAuthentication does; the default is STRICT.
 	MTLSMode Mode         `json:"mtlsMode,omitempty"`
 	Timeouts MeshTimeouts `json:"timeouts,omitempty"`
 	Retries  MeshRetries  `json:"retries,omitempty"`

@@ -269,7 +269,7 @@ func (p *Port) equal(o *Port) bool {
 // targets reports that a policy names a Service.
 func targets(refs []v1alpha1.TargetRef, service string) bool {
 	return slices.ContainsFunc(refs, func(r v1alpha1.TargetRef) bool {
-		return r.Group == "" && (r.Kind == "" || r.Kind == "Service") && string(r.Name) == service
+		return (r.Group == "" || r.Group == "core") && (r.Kind == "" || r.Kind == "Service") && string(r.Name) == service
 	})
 }
 

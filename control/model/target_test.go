@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	gateway "sigs.k8s.io/gateway-api/apis/v1"
+
 	"github.com/leno-mesh/leno/api"
 	"github.com/leno-mesh/leno/api/v1alpha1"
 )
@@ -103,6 +105,16 @@ func TestLabelsThatAProxyChoseDoNotMakeItServe(t *testing.T) {
 			if told == test.selected {
 				t.Errorf("%s: the problems of %s are %v", test.name, ref, s.Problems(ref))
 			}
+		}
+	}
+}
+
+// The core group has two spellings. A DENY that one of them turns into nothing
+// would be worse than none.
+func TestAPolicyTargetsAServiceInEitherSpellingOfItsGroup(t *testing.T) {
+	for group, want := range map[gateway.Group]bool{"": true, "core": true, "apps": false} {
+		if got := targets([]v1alpha1.TargetRef{{Group: group, Kind: "Service", Name: "web"}}, "web"); got != want {
+			t.Errorf("group %q: %v", group, got)
 		}
 	}
 }
