@@ -232,7 +232,7 @@ func (e *Engine) exchange(d *downstream) *exchange {
 	x.Reset()
 	x.pumping, x.bodyRead, x.responded, x.mtls, x.latency, x.ended = false, false, false, false, 0, 0
 	x.back.Reset()
-	x.timed.owner = nil
+	x.timed.owner, x.timeout = nil, 0
 	return x
 }
 
