@@ -24,6 +24,7 @@ format: ## refuse source that gofmt would change
 
 vet: ## go vet
 	$(GO) vet ./...
+	$(GO) vet -tags real,conformance ./test/real ./test/conformance
 
 staticcheck: ## staticcheck, with staticcheck.conf
 	$(GO) tool staticcheck ./...
