@@ -204,3 +204,19 @@ func ForbiddenTrailer(id Name) bool {
 	}
 	return HopByHop(id)
 }
+
+// ParseLength reads the value of a Content-Length field: 1*DIGIT (RFC 9110,
+// section 8.6) below 10^18, -1 if it is anything else.
+func ParseLength(s []byte) int64 {
+	if len(s) == 0 || len(s) > 18 {
+		return -1
+	}
+	var n int64
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return -1
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n
+}

@@ -102,7 +102,7 @@ func (f *framing) note(id http.Name, value []byte) (keep bool, bad *fault) {
 		if f.length >= 0 {
 			return false, manyLengths
 		}
-		if f.length = parseLength(value); f.length < 0 {
+		if f.length = http.ParseLength(value); f.length < 0 {
 			return false, badLength
 		}
 	case http.TransferEncoding:
@@ -143,21 +143,6 @@ func (f *framing) note(id http.Name, value []byte) (keep bool, bad *fault) {
 // that could be read as chunked is an attack and not an unknown coding.
 func hasChunked(value []byte) bool {
 	return bytes.Contains(bytes.ToLower(value), []byte("chunked")) || len(value) == 0
-}
-
-// parseLength reads 1*DIGIT below 10^18, -1 if it is anything else.
-func parseLength(s []byte) int64 {
-	if len(s) == 0 || len(s) > 18 {
-		return -1
-	}
-	var n int64
-	for _, c := range s {
-		if c < '0' || c > '9' {
-			return -1
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n
 }
 
 // options obeys the Connection fields, and removes them and the fields they name.

@@ -110,7 +110,7 @@ func appendFields(b []byte, h *http.Head, keepLength bool) (_ []byte, te bool, b
 		case http.Connection, http.KeepAlive, http.ProxyConnection, http.TransferEncoding, http.Upgrade, http.Host, http.Expect:
 			continue
 		case http.ContentLength:
-			if !keepLength || parseLength(f.Value) < 0 {
+			if !keepLength || http.ParseLength(f.Value) < 0 {
 				continue
 			}
 			keepLength = false

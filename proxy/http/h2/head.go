@@ -204,7 +204,7 @@ var trailersValue = []byte("trailers")
 func (r *headReader) named(id http.Name, v []byte) string {
 	switch id {
 	case http.ContentLength:
-		n := parseLength(v)
+		n := http.ParseLength(v)
 		if n < 0 || r.length >= 0 && n != r.length {
 			return "its Content-Length is wrong"
 		}
@@ -237,21 +237,6 @@ func (r *headReader) named(id http.Name, v []byte) string {
 	}
 	r.head.AddNamed(id, v)
 	return ""
-}
-
-// parseLength reads digits, -1 if there is anything else.
-func parseLength(s []byte) int64 {
-	if len(s) == 0 || len(s) > 18 {
-		return -1
-	}
-	var n int64
-	for _, c := range s {
-		if c < '0' || c > '9' {
-			return -1
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n
 }
 
 func (r *headReader) finish() string {
