@@ -13,6 +13,7 @@ import (
 	"github.com/leno-mesh/leno/api"
 	adminv1 "github.com/leno-mesh/leno/api/admin/v1"
 	"github.com/leno-mesh/leno/control/model"
+	"github.com/leno-mesh/leno/lib/spiffe"
 )
 
 // Status sums up the mesh.
@@ -110,13 +111,27 @@ func (s *Server) ProxyDump(ctx context.Context, r *adminv1.ProxyDumpRequest) (*a
 	return &adminv1.ProxyDumpResponse{Json: string(dump)}, nil
 }
 
+// called reports that a name is a proxy's: NAME, NAMESPACE/NAME or
+// NAMESPACE/ACCOUNT/NAME.
+func called(p *adminv1.Proxy, name string) bool {
+	if name == p.GetName() || name == p.GetNamespace()+"/"+p.GetName() {
+		return true
+	}
+	id, err := spiffe.Parse(p.GetIdentity())
+	if err != nil {
+		return false
+	}
+	namespace, account, ok := id.Workload()
+	return ok && name == namespace+"/"+account+"/"+p.GetName()
+}
+
 // answers is nil when a proxy of that name is connected and can be asked.
 func (s *Server) answers(name string) error {
 	var names []string
 	for _, p := range s.cfg.Proxies.List() {
 		switch {
 		case !p.GetConnected():
-		case p.GetName() != name:
+		case !called(p, name):
 			names = append(names, p.GetName())
 		case p.GetMode() == "":
 			return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("proxy %s is not one of Leno's: it takes its configuration but cannot be asked what it runs", name))

@@ -197,11 +197,13 @@ func TestStatusCounts(t *testing.T) {
 
 func TestProxyDumpKnowsItsProxies(t *testing.T) {
 	m := start(t)
-	dump, err := m.ProxyDump(t.Context(), &adminv1.ProxyDumpRequest{Proxy: "cart-1", What: "certs"})
-	if err != nil || dump.GetJson() != `{"what":"certs"}` {
-		t.Errorf("%v %v", dump, err)
+	for _, name := range []string{"cart-1", "shop/cart-1", "shop/cart/cart-1"} {
+		dump, err := m.ProxyDump(t.Context(), &adminv1.ProxyDumpRequest{Proxy: name, What: "certs"})
+		if err != nil || dump.GetJson() != `{"what":"certs"}` {
+			t.Errorf("%s: %v %v", name, dump, err)
+		}
 	}
-	_, err = m.ProxyDump(t.Context(), &adminv1.ProxyDumpRequest{Proxy: "cart-2", What: "certs"})
+	_, err := m.ProxyDump(t.Context(), &adminv1.ProxyDumpRequest{Proxy: "cart-2", What: "certs"})
 	if connect.CodeOf(err) != connect.CodeNotFound || !strings.Contains(err.Error(), "did you mean cart-1?") {
 		t.Errorf("%v", err)
 	}

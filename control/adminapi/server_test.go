@@ -138,13 +138,13 @@ func (f *fakeProxies) List() []*adminv1.Proxy {
 	return []*adminv1.Proxy{
 		{Name: "web-1", Namespace: "shop", Service: "web", Connected: true, Mode: "sidecar"},
 		{Name: "envoy-1", Namespace: "shop", Connected: true},
-		{Name: "cart-1", Namespace: "shop", Service: "cart", Connected: true, Mode: "sidecar"},
+		{Name: "cart-1", Namespace: "shop", Identity: "spiffe://test.leno.internal/ns/shop/sa/cart", Service: "cart", Connected: true, Mode: "sidecar"},
 		{Name: "dns-1", Namespace: "infra", Service: "dns"},
 	}
 }
 
 func (f *fakeProxies) Dump(_ context.Context, proxy, what string) ([]byte, error) {
-	if proxy != "cart-1" {
+	if !strings.HasSuffix(proxy, "cart-1") {
 		return nil, errors.New("the proxy hung up")
 	}
 	return []byte(`{"what":"` + what + `"}`), nil

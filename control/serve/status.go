@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"net"
 	"slices"
 	"strconv"
 
@@ -150,7 +151,7 @@ func (a *agent) describe(p *adminv1.Proxy) {
 }
 
 func meshAddress(reg *agentv1.Registration) string {
-	return reg.GetAddress() + ":" + strconv.Itoa(int(reg.GetMeshPort()))
+	return net.JoinHostPort(reg.GetAddress(), strconv.Itoa(int(reg.GetMeshPort())))
 }
 
 // Served returns the store revision of what a new stream gets, and a channel
